@@ -1,0 +1,160 @@
+package backup
+
+import "time"
+
+// Step is where an authorization stands.
+type Step string
+
+// The steps in order, and StepFailed, which remembers the step it came from.
+const (
+	StepConsent             Step = "consent"              // the person has to sign in at Microsoft and accept
+	StepCreateApplications  Step = "create_applications"  // the job makes the sub-applications
+	StepDeviceAuthorization Step = "device_authorization" // automated flow: code or browser sign-in for the cmdlets
+	StepRunScript           Step = "run_script"           // manual flow: the person runs the script
+	StepVerify              Step = "verify"               // the job runs or checks the custom role
+	StepChooseAccounts      Step = "choose_accounts"      // accounts are listed; the person selects
+	StepDone                Step = "done"
+	StepFailed              Step = "failed"
+	StepAbandoned           Step = "abandoned" // given up; Undo removed what it made
+)
+
+// Flow says who makes the custom role.
+type Flow string
+
+// The flows.
+const (
+	FlowAutomated Flow = "automated" // Holdfast runs the cmdlets with the administrator's token
+	FlowManual    Flow = "manual"    // the administrator runs a script
+)
+
+// Authorization is the wizard that makes a connection: a state machine over
+// this row. Its steps are in handlers (what a person does) and jobs (what
+// runs in the background); both change it only through the store, which
+// compares Version, so that two browsers can't both move it.
+type Authorization struct {
+	ID           AuthorizationID
+	OrgID        OrgID
+	ConnectionID ConnectionID // made when the tenant is known, "" before
+	StartedBy    PersonID
+	Provider     Provider
+	Method       Method
+	Flow         Flow // fixed at the start; the toggle applies from the next one on
+	Workloads    []Workload
+	Step         Step
+	FailedFrom   Step    // with StepFailed: the step to go back to
+	Problem      Problem // what went wrong last; may be set at any step
+	Version      int64   // counts changes
+
+	// The sign-in under way at Microsoft, bound to the browser that left for it.
+	SignIn SignInAttempt
+
+	// Who consented, from the validated ID token.
+	TenantID     string
+	TenantName   string
+	TenantDomain string
+	AdminID      string // oid
+	AdminUPN     string
+
+	// SetupToken is the administrator's Graph token for making applications;
+	// sealed, and erased as soon as that step is done or given up.
+	SetupToken          Secret
+	SetupTokenExpiresAt time.Time
+
+	Device DeviceAttempt
+
+	// RoleToken and RoleRefreshToken are the administrator's Exchange tokens,
+	// sealed; handed to the custom role and erased here when verify begins.
+	RoleToken          Secret
+	RoleTokenExpiresAt time.Time
+	RoleRefreshToken   Secret
+	RoleAdminUPN       string
+
+	CreatedAt time.Time
+	UpdatedAt time.Time
+}
+
+// SignInAttempt is one redirect to Microsoft and what must come back with it.
+type SignInAttempt struct {
+	Purpose  SignInPurpose
+	Session  SessionID // only this session may come back
+	State    string    // random; echoed by Microsoft
+	Nonce    Secret    // in the ID token
+	Verifier Secret    // PKCE
+	At       time.Time
+}
+
+// SignInPurpose says what the sign-in is for.
+type SignInPurpose string
+
+// The purposes.
+const (
+	SignInConsent SignInPurpose = "consent" // Graph: make the applications
+	SignInRole    SignInPurpose = "role"    // Exchange: run the cmdlets in this browser
+)
+
+// DeviceAttempt is a device code shown to the browser that asked for it.
+type DeviceAttempt struct {
+	Session         SessionID // only this session sees the code
+	UserCode        string
+	DeviceCode      Secret
+	VerificationURI string
+	Interval        time.Duration // least pause between two questions to Microsoft
+	ExpiresAt       time.Time
+	PolledAt        time.Time
+	AuthorizedAt    time.Time // when Microsoft issued the token, zero before
+}
+
+// Active says whether the authorization still waits for something.
+func (a Authorization) Active() bool { return a.Step != StepDone && a.Step != StepAbandoned }
+
+// RoleState is the status of an Exchange custom role.
+type RoleState string
+
+// The states, named as on the page.
+const (
+	RolePending      RoleState = "pending"
+	RoleConnected    RoleState = "connected"
+	RoleDisconnected RoleState = "disconnected"
+)
+
+// CustomRole is the Exchange role group of a connection and how it stands.
+type CustomRole struct {
+	ID           CustomRoleID
+	OrgID        OrgID
+	ConnectionID ConnectionID
+	State        RoleState
+	Problem      Problem // why it is pending or disconnected
+	// Token and RefreshToken serve the retries while the role is pending;
+	// sealed, and erased the moment it is connected or given up.
+	Token          Secret
+	TokenExpiresAt time.Time
+	RefreshToken   Secret
+	AdminUPN       string
+	Tries          int
+	PendingSince   time.Time
+	NextTryAt      time.Time // zero if no try is planned
+	CheckedAt      time.Time
+	ConnectedAt    time.Time
+}
+
+// RoleGiveUp is how long a custom role may stay pending (Microsoft: up to 3 days).
+const RoleGiveUp = 72 * time.Hour
+
+// NextRoleTry returns when to try a pending role again, tries having been made
+// since pendingSince: 1, 2, 5, 10, 20 minutes, then half-hourly for 6 hours,
+// then two-hourly. It returns the zero time after RoleGiveUp.
+func NextRoleTry(pendingSince, now time.Time, tries int) time.Time {
+	first := []time.Duration{time.Minute, 2 * time.Minute, 5 * time.Minute, 10 * time.Minute, 20 * time.Minute}
+	pause := 2 * time.Hour
+	switch {
+	case tries < len(first):
+		pause = first[max(tries, 0)]
+	case now.Sub(pendingSince) < 6*time.Hour:
+		pause = 30 * time.Minute
+	}
+	next := now.Add(pause)
+	if next.Sub(pendingSince) > RoleGiveUp {
+		return time.Time{}
+	}
+	return next
+}

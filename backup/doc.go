@@ -1,0 +1,28 @@
+// Package backup holds the words, rules and errors of Holdfast. It imports the
+// standard library only: no SQL, no HTTP, no provider.
+//
+// # Words
+//
+// One word per thing, used in code, SQL, URLs and pages alike.
+//
+//   - Partner: who runs Holdfast for others, usually a managed service provider.
+//   - Organization: a client of the partner. Never called a tenant.
+//   - Tenant: a Microsoft 365 tenant. An organization has one or none.
+//   - Person: somebody who signs in. A membership says where and as what.
+//   - Acting: a partner's person working in an organization's portal, with a
+//     reason, for at most 60 minutes, on record.
+//   - Connection: an organization's tie to one provider (microsoft365, google, imap).
+//   - Method: how a connection is authorized: service principal or backup administrator.
+//   - Authorization: the wizard under way that makes or repairs a connection.
+//   - Workload: a kind of data that is backed up, with the permissions it needs.
+//   - Sub-application: an application in the customer's tenant that holds only
+//     its workload's permissions and its own certificate.
+//   - Custom role: the Exchange role group that gives the Exchange
+//     sub-application its few cmdlets.
+//   - Mailbox: an account that can be backed up. Its status says how it does.
+//   - Run: one attempt to back up a mailbox.
+//   - Snapshot: what a run kept; a mailbox as it was at one time.
+//   - Item: one message in a snapshot.
+//   - Activity: what was done, by whom, for whom; append-only.
+//   - Problem: an error that a person can read and act on.
+package backup
