@@ -3,45 +3,11 @@ package m365
 import (
 	"context"
 	"errors"
-	"log/slog"
-	"net/http"
-	"net/url"
 
 	"holdfast/backup"
 )
 
-type (
-	idVerifier  struct{}
-	tokenSource struct{}
-)
-
-func newThrottle(base http.RoundTripper, log *slog.Logger) http.RoundTripper { return base }
-
-// SignInURL returns Microsoft's page for s.
-func (c *Client) SignInURL(s SignIn) string { return "" }
-
-// Redeem exchanges the code of a redirect for tokens.
-func (c *Client) Redeem(ctx context.Context, code string, s SignIn) (Grant, error) {
-	return Grant{}, errors.ErrUnsupported
-}
-
-// CallbackProblem reads the error of a redirect; nil if it has none.
-func CallbackProblem(q url.Values) *backup.Problem { return nil }
-
-// RefreshRole renews the tokens of a Grant for SignInRole.
-func (c *Client) RefreshRole(ctx context.Context, tenant string, refresh backup.Secret) (Grant, error) {
-	return Grant{}, errors.ErrUnsupported
-}
-
-// StartDevice asks for a device code for tenant.
-func (c *Client) StartDevice(ctx context.Context, tenant string) (DeviceCode, error) {
-	return DeviceCode{}, errors.ErrUnsupported
-}
-
-// PollDevice asks once whether the code was entered.
-func (c *Client) PollDevice(ctx context.Context, tenant string, code backup.Secret) (Grant, error) {
-	return Grant{}, errors.ErrUnsupported
-}
+type tokenSource struct{}
 
 // Tenant reads the tenant of a Grant for SignInConsent.
 func (c *Client) Tenant(ctx context.Context, token backup.Secret) (TenantInfo, error) {
