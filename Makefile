@@ -1,0 +1,51 @@
+# Holdfast. `make demo` shows it, `make test` checks it.
+# -trimpath everywhere: the Graph SDK is compiled once for all targets.
+export GOFLAGS := -trimpath -buildvcs=false
+
+TEMPL    := go run github.com/a-h/templ/cmd/templ@v0.3.977
+LINT     := go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+ADDR     ?= 127.0.0.1:8080
+DATA     ?= demo-data
+# Packages that do not link the Graph SDK: cheap to check for races.
+RACE     := ./backup ./backup/repo/... ./backup/engine/... ./backup/m365/simulator/... ./store/...
+
+.PHONY: build demo dev test race check generate lint fmt bench fuzz clean
+
+build:
+	go build -ldflags='-s -w' -o bin/holdfast ./cmd/holdfast
+
+# The portal with a simulated Microsoft 365 on loopback. State stays in $(DATA); `make demo FRESH=1` empties it.
+demo: build
+	bin/holdfast demo -addr $(ADDR) -data $(DATA) $(if $(FRESH),-fresh)
+
+dev:
+	$(TEMPL) generate --watch --cmd='go run ./cmd/holdfast demo -addr $(ADDR) -data $(DATA)'
+
+test:
+	go test ./...
+
+race:
+	go test -race $(RACE)
+
+generate:
+	$(TEMPL) generate -path views
+
+fmt:
+	gofmt -w $$(git ls-files '*.go' ':!*_templ.go')
+
+lint:
+	$(LINT) run
+
+# What CI runs, but for the servers and the browser that .ci/run installs.
+check: generate
+	git diff --exit-code -- '*_templ.go'
+	test -z "$$(gofmt -l $$(git ls-files '*.go'))"
+	go vet ./...
+	$(LINT) run
+	go test ./...
+
+bench:
+	go test -run '^$$' -bench . -benchtime 1x -count 1 ./backup/bench/... 
+
+clean:
+	rm -rf bin
