@@ -44,6 +44,7 @@ type Authorization struct {
 	FailedFrom   Step    // with StepFailed: the step to go back to
 	Problem      Problem // what went wrong last; may be set at any step
 	Version      int64   // counts changes
+	MovedBy      string  // name of the person who took the last step, "" before the first
 
 	// The sign-in under way at Microsoft, bound to the browser that left for it.
 	SignIn SignInAttempt
