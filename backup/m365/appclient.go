@@ -1,0 +1,259 @@
+package m365
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	abs "github.com/microsoft/kiota-abstractions-go"
+	khttp "github.com/microsoft/kiota-http-go"
+
+	"holdfast/backup"
+)
+
+// Resources for which a sub-application asks a token.
+const (
+	graphResource    = "https://graph.microsoft.com"
+	exchangeResource = "https://outlook.office365.com"
+)
+
+// Limits of a young application: Entra's servers tell each other of it within
+// minutes, and until then deny that it exists.
+const (
+	freshFor  = 15 * time.Minute
+	freshWait = 5 * time.Minute
+)
+
+// tokenSource holds the tokens of one sub-application in one tenant.
+type tokenSource struct {
+	client      *Client
+	tenant      string
+	appID       string
+	certificate *Certificate
+	made        time.Time // last change of the row; says whether the application is young
+
+	busy chan struct{} // a mutex that gives up with the context
+	held map[string]heldToken
+}
+
+type heldToken struct {
+	value   backup.Secret
+	renewAt time.Time
+}
+
+// tokens returns the one token source of an application in a tenant.
+func (c *Client) tokens(tenant string, app backup.SubApplication) (*tokenSource, error) {
+	hash := sha256.Sum256(app.Certificate)
+	key := tenant + "/" + app.AppID + "/" + hex.EncodeToString(hash[:8])
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if s := c.apps[key]; s != nil {
+		return s, nil
+	}
+	certificate, err := appCertificate(app)
+	if err != nil {
+		return nil, &backup.Problem{Kind: backup.ProblemCredential, At: time.Now(), Err: err,
+			Text: "The key of Holdfast's application could not be read. Create the application anew under Settings, Credentials."}
+	}
+	s := &tokenSource{client: c, tenant: tenant, appID: app.AppID, certificate: certificate, made: app.UpdatedAt,
+		busy: make(chan struct{}, 1), held: map[string]heldToken{}}
+	c.apps[key] = s
+	return s, nil
+}
+
+// token returns a token for a resource, from memory while it is good.
+func (s *tokenSource) token(ctx context.Context, resource string) (backup.Secret, error) {
+	select {
+	case s.busy <- struct{}{}:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	defer func() { <-s.busy }()
+	if t, ok := s.held[resource]; ok && time.Now().Before(t.renewAt) {
+		return t.value, nil
+	}
+	wait := time.Duration(0)
+	if time.Since(s.made) < freshFor {
+		wait = freshWait
+	}
+	t, err := s.fetch(ctx, resource, wait)
+	if err != nil {
+		return nil, err
+	}
+	life := time.Duration(t.ExpiresIn) * time.Second
+	s.held[resource] = heldToken{backup.Secret(t.AccessToken), time.Now().Add(life - min(5*time.Minute, life/4))}
+	return backup.Secret(t.AccessToken), nil
+}
+
+// fetch asks Entra; what it says of a young application is asked again for at
+// most wait.
+func (s *tokenSource) fetch(ctx context.Context, resource string, wait time.Duration) (tokens, error) {
+	endpoint := s.client.endpoint(s.tenant, "token")
+	for start, try := time.Now(), 0; ; try++ {
+		assertion, err := s.certificate.assertion(s.appID, endpoint, time.Now())
+		if err != nil {
+			return tokens{}, backup.AsProblem(err)
+		}
+		t, refused, err := s.client.token(ctx, s.tenant, url.Values{
+			"grant_type": {"client_credentials"}, "client_id": {s.appID}, "scope": {resource + "/.default"},
+			"client_assertion_type": {"urn:ietf:params:oauth:client-assertion-type:jwt-bearer"}, "client_assertion": {assertion},
+		})
+		if refused == nil {
+			return t, err
+		}
+		pause := min(2*time.Second<<min(try, 4), 20*time.Second)
+		if !freshApplication(*refused) || time.Since(start)+pause > wait {
+			return tokens{}, entraProblem(*refused, err, applicationMeanings)
+		}
+		if err := sleep(ctx, pause); err != nil {
+			return tokens{}, err
+		}
+	}
+}
+
+// forget drops all tokens; the next ones have the permissions of then.
+func (s *tokenSource) forget() {
+	s.busy <- struct{}{}
+	clear(s.held)
+	<-s.busy
+}
+
+// drop forgets one token, unless it was renewed meanwhile.
+func (s *tokenSource) drop(resource string, value backup.Secret) {
+	s.busy <- struct{}{}
+	if bytes.Equal(s.held[resource].value, value) {
+		delete(s.held, resource)
+	}
+	<-s.busy
+}
+
+// App is a sub-application at work in its tenant. It is safe for concurrent use.
+type App struct {
+	client  *Client
+	id      string // application and tenant, for throttling
+	source  *tokenSource
+	err     error // why there is no source
+	adapter *khttp.NetHttpRequestAdapter
+}
+
+// App returns the sub-application app of the tenant tenantID. It does not
+// connect; an unreadable key shows at the first call.
+func (c *Client) App(tenantID string, app backup.SubApplication) *App {
+	a := &App{client: c, id: tenantID + "/" + app.AppID}
+	if a.source, a.err = c.tokens(tenantID, app); a.err == nil {
+		a.adapter, a.err = c.newAdapter(func(ctx context.Context) (backup.Secret, error) { return a.source.token(ctx, graphResource) })
+	}
+	return a
+}
+
+// request is one call to Graph on the data plane.
+type request struct {
+	method  abs.HttpMethod
+	path    string // below /v1.0, or an address that Graph gave
+	mailbox string // user id whose mailbox is read, "" for the directory
+	body    []byte // JSON
+	prefer  string
+	headers map[string]string
+}
+
+// send sends a request through the SDK's pipeline, with a new token once if the
+// one in use ended. The caller closes the body. A refusal is returned beside the
+// plain error; without it the error is a Problem or the context's.
+func (a *App) send(ctx context.Context, r request) (*http.Response, *refusal, error) {
+	if a.err != nil {
+		return nil, nil, a.err
+	}
+	address := r.path
+	if !strings.HasPrefix(address, "http") {
+		address = a.client.graph + "/v1.0" + r.path
+	}
+	for try := 0; ; try++ {
+		var refused answer
+		c := call{key: a.id, parallel: 8, repeatable: true, answer: &refused}
+		if r.mailbox != "" {
+			c.key, c.parallel = a.id+"/"+r.mailbox, MailboxCalls
+		}
+		req, token, err := a.sign(withCall(ctx, c), address, r)
+		if err != nil {
+			return nil, nil, err
+		}
+		res, err := a.client.http.Do(req)
+		if err != nil {
+			return nil, nil, silenceProblem(err)
+		}
+		if refused.status == 0 && res.StatusCode < http.StatusMultipleChoices {
+			return res, nil, nil
+		}
+		res.Body.Close()
+		if refused.status == 0 {
+			return nil, nil, garbage("Graph", fmt.Errorf("%s: status %d", r.path, res.StatusCode))
+		}
+		if refused.status == http.StatusUnauthorized && try == 0 {
+			a.source.drop(graphResource, token)
+			continue
+		}
+		f := parseGraph(&refused)
+		return nil, &f, fmt.Errorf("%s %s: status %d %s: %s", r.method, r.path, f.status, f.code, f.message)
+	}
+}
+
+// sign makes the native request of r with the adapter, which adds the token.
+func (a *App) sign(ctx context.Context, address string, r request) (*http.Request, backup.Secret, error) {
+	u, err := url.Parse(address)
+	if err != nil {
+		return nil, nil, silenceProblem(err)
+	}
+	info := abs.NewRequestInformation()
+	info.Method = r.method
+	info.SetUri(*u)
+	info.Content = r.body
+	info.Headers.Add("Accept", "application/json")
+	for name, value := range r.headers {
+		info.Headers.Add(name, value)
+	}
+	if r.prefer != "" {
+		info.Headers.Add("Prefer", r.prefer)
+	}
+	if r.body != nil {
+		info.Headers.Add("Content-Type", "application/json")
+	}
+	native, err := a.adapter.ConvertToNativeRequest(ctx, info)
+	if err != nil {
+		return nil, nil, silenceProblem(err)
+	}
+	req := native.(*http.Request)
+	return req, backup.Secret(strings.TrimPrefix(req.Header.Get("Authorization"), "Bearer ")), nil
+}
+
+// json sends r and decodes the answer. An answer that ends in the middle is asked
+// for again.
+func (a *App) json(ctx context.Context, r request, into any) (*refusal, error) {
+	for try := 0; ; try++ {
+		res, refused, err := a.send(ctx, r)
+		if err != nil {
+			return refused, err
+		}
+		body, err := io.ReadAll(io.LimitReader(res.Body, bodyLimit))
+		res.Body.Close()
+		if err == nil {
+			if err = json.Unmarshal(trimBOM(body), into); err == nil {
+				return nil, nil
+			}
+			err = garbage("Graph", fmt.Errorf("%s: %w", r.path, err))
+		}
+		if try == 2 || ctx.Err() != nil {
+			return nil, silenceProblem(err)
+		}
+		if err := sleep(ctx, backoff(try)); err != nil {
+			return nil, err
+		}
+	}
+}
