@@ -161,7 +161,7 @@ type request struct {
 	mailbox string // user id whose mailbox is read, "" for the directory
 	body    []byte // JSON
 	prefer  string
-	headers map[string]string
+	accept  string // "" means JSON
 }
 
 // send sends a request through the SDK's pipeline, with a new token once if the
@@ -215,10 +215,10 @@ func (a *App) sign(ctx context.Context, address string, r request) (*http.Reques
 	info.Method = r.method
 	info.SetUri(*u)
 	info.Content = r.body
-	info.Headers.Add("Accept", "application/json")
-	for name, value := range r.headers {
-		info.Headers.Add(name, value)
+	if r.accept == "" {
+		r.accept = "application/json"
 	}
+	info.Headers.Add("Accept", r.accept)
 	if r.prefer != "" {
 		info.Headers.Add("Prefer", r.prefer)
 	}
@@ -244,7 +244,7 @@ func (a *App) json(ctx context.Context, r request, into any) (*refusal, error) {
 		body, err := io.ReadAll(io.LimitReader(res.Body, bodyLimit))
 		res.Body.Close()
 		if err == nil {
-			if err = json.Unmarshal(trimBOM(body), into); err == nil {
+			if err = decode(body, into); err == nil {
 				return nil, nil
 			}
 			err = garbage("Graph", fmt.Errorf("%s: %w", r.path, err))
@@ -256,4 +256,23 @@ func (a *App) json(ctx context.Context, r request, into any) (*refusal, error) {
 			return nil, err
 		}
 	}
+}
+
+// decode reads JSON as Graph sends it: there may be a mark before it, and control
+// characters in texts that were put into a mailbox long ago.
+func decode(body []byte, into any) error {
+	body = trimBOM(body)
+	err := json.Unmarshal(body, into)
+	if err == nil {
+		return nil
+	}
+	for i, c := range body {
+		if c < ' ' {
+			body[i] = ' '
+		}
+	}
+	if json.Unmarshal(body, into) == nil {
+		return nil
+	}
+	return err
 }

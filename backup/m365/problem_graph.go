@@ -96,6 +96,10 @@ func mailboxProblem(r refusal, cause error) *backup.Problem {
 	if r.says("the service principal for resource", "subscription within the tenant has lapsed", "preventing tokens") {
 		return r.problem(tenantLocked, cause)
 	}
+	if r.has("ResourceNotFound") && !r.says("user") {
+		// With "user" in its text the account itself is gone.
+		return r.problem(mailboxMeanings["mailboxnotenabledforrestapi"], cause)
+	}
 	if m, ok := r.lookup(mailboxMeanings); ok {
 		return r.problem(m, cause)
 	}

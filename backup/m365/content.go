@@ -1,0 +1,115 @@
+//go:build holdfast_engine
+
+package m365
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"net/http"
+	"net/url"
+	"time"
+
+	"holdfast/backup"
+	"holdfast/backup/engine"
+)
+
+// Content implements engine.Source: the message as MIME, streamed. Exchange makes
+// the text at each reading, so a broken transfer is taken up only if the new text
+// begins with what was read already.
+func (m *Mailbox) Content(ctx context.Context, providerID string) (io.ReadCloser, error) {
+	c := &content{ctx: ctx, mailbox: m, id: providerID, sum: sha256.New()}
+	if err := c.open(); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// contentTries is how often a broken transfer is taken up.
+const contentTries = 3
+
+// content is the stream of one message.
+type content struct {
+	ctx     context.Context
+	mailbox *Mailbox
+	id      string
+	body    io.ReadCloser
+	sum     hash.Hash // of what was read
+	read    int64
+	tries   int
+}
+
+func (c *content) open() error {
+	r := c.mailbox.get(c.mailbox.path+"/messages/"+url.PathEscape(c.id)+"/$value", immutable)
+	r.accept = "*/*"
+	res, refused, err := c.mailbox.app.send(c.ctx, r)
+	if refused != nil {
+		return contentError(*refused, err)
+	}
+	if err != nil {
+		return err
+	}
+	c.body = res.Body
+	return nil
+}
+
+// contentError reads the refusal of a message.
+func contentError(r refusal, cause error) error {
+	p := mailboxProblem(r, cause)
+	if r.status == http.StatusNotFound && r.has("ErrorItemNotFound", "itemNotFound") {
+		return fmt.Errorf("message: %w: %w", engine.ErrItemGone, p)
+	}
+	return p
+}
+
+// Read implements io.Reader. net/http reports a body that is shorter than its
+// declared length as io.ErrUnexpectedEOF.
+func (c *content) Read(p []byte) (int, error) {
+	n, err := c.body.Read(p)
+	c.sum.Write(p[:n])
+	c.read += int64(n)
+	if err == nil || err == io.EOF {
+		return n, err
+	}
+	if c.ctx.Err() != nil {
+		return n, c.ctx.Err()
+	}
+	if err := c.resume(err); err != nil {
+		return n, err
+	}
+	return n, nil
+}
+
+// resume opens the message again and skips what was read.
+func (c *content) resume(cause error) error {
+	for c.tries < contentTries {
+		c.tries++
+		c.body.Close()
+		if err := sleep(c.ctx, backoff(c.tries-1)); err != nil {
+			return err
+		}
+		if err := c.open(); err != nil {
+			c.body = http.NoBody
+			return err
+		}
+		again := sha256.New()
+		_, err := io.CopyN(again, c.body, c.read)
+		switch {
+		case err == nil && bytes.Equal(again.Sum(nil), c.sum.Sum(nil)):
+			return nil
+		case err == nil || errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF):
+			return &backup.Problem{Kind: backup.ProblemItems, Temporary: true, At: time.Now(),
+				Err:  fmt.Errorf("message %s differs after a broken transfer: %w", c.id, cause),
+				Text: "The transfer of this message broke off, and Microsoft gave a different text the second time. Holdfast tries again at the next run."}
+		}
+		cause = err
+	}
+	return silenceProblem(fmt.Errorf("message %s: %w", c.id, cause))
+}
+
+// Close implements io.Closer.
+func (c *content) Close() error { return c.body.Close() }

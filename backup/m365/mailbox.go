@@ -1,0 +1,289 @@
+//go:build holdfast_engine
+
+package m365
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/url"
+	"strings"
+
+	abs "github.com/microsoft/kiota-abstractions-go"
+
+	"holdfast/backup"
+	"holdfast/backup/engine"
+)
+
+// immutable asks for ids that stay when a message moves. It has to be on every
+// request, or ids of two kinds get mixed
+// (https://learn.microsoft.com/graph/outlook-immutable-id).
+const immutable = `IdType="ImmutableId"`
+
+// Mailbox is a mailbox as a source of items; it implements engine.Source.
+type Mailbox struct {
+	app  *App
+	user string // object id
+	path string // /users/{id}
+}
+
+var _ engine.Source = (*Mailbox)(nil)
+
+// Mailbox returns the mailbox of a user. It does not connect.
+func (a *App) Mailbox(userID string) *Mailbox {
+	return &Mailbox{app: a, user: userID, path: "/users/" + url.PathEscape(userID)}
+}
+
+// get makes a request for the mailbox.
+func (m *Mailbox) get(path, prefer string) request {
+	return request{method: abs.GET, path: path, mailbox: m.user, prefer: prefer}
+}
+
+// folderCursor is what the next run has to know of the folders. Link is relative
+// to the Graph address, which may change.
+type folderCursor struct {
+	Link  string            `json:"link"`
+	Root  string            `json:"root,omitempty"`  // id of msgfolderroot
+	Known map[string]string `json:"known,omitempty"` // id to well-known name
+}
+
+// wellKnown are the names by which Graph finds folders whatever their language
+// (https://learn.microsoft.com/graph/api/resources/mailfolder).
+// recoverableitemsdeletions is left out: it is not among a mailbox's folders.
+var wellKnown = []string{
+	"msgfolderroot", "inbox", "sentitems", "drafts", "deleteditems", "junkemail", "archive", "outbox", "clutter", "conflicts",
+	"conversationhistory", "localfailures", "scheduled", "searchfolders", "serverfailures", "syncissues",
+}
+
+const folderFields = "displayName,parentFolderId,totalItemCount,childFolderCount,isHidden"
+
+// folder is a mail folder as Graph lists it.
+type folder struct {
+	Type     string          `json:"@odata.type"`
+	Removed  json.RawMessage `json:"@removed"`
+	ID       string          `json:"id"`
+	Name     *string         `json:"displayName"`
+	Parent   string          `json:"parentFolderId"`
+	Items    int64           `json:"totalItemCount"`
+	Children int             `json:"childFolderCount"`
+	Hidden   bool            `json:"isHidden"`
+}
+
+// folderPage is a page of a list of folders, or of its delta.
+type folderPage struct {
+	Value []folder `json:"value"`
+	Next  string   `json:"@odata.nextLink"`
+	Delta string   `json:"@odata.deltaLink"`
+}
+
+// Folders implements engine.Source. Search folders are left out: what they show
+// lies in others. Without changes it is one request.
+func (m *Mailbox) Folders(ctx context.Context, cursor string) (engine.FolderChanges, error) {
+	var c folderCursor
+	path := m.path + "/mailFolders/delta?$select=" + folderFields
+	if cursor != "" {
+		if err := json.Unmarshal([]byte(cursor), &c); err != nil {
+			return engine.FolderChanges{}, fmt.Errorf("folders: %w: %w", engine.ErrCursorExpired, err)
+		}
+		path = m.app.absolute(c.Link)
+	} else if err := m.resolve(ctx, &c); err != nil {
+		return engine.FolderChanges{}, err
+	}
+	set := newFolderSet(c, cursor == "")
+	for path != "" {
+		var page folderPage
+		r, err := m.app.json(ctx, m.get(path, "odata.maxpagesize=500, "+immutable), &page)
+		if r != nil {
+			return engine.FolderChanges{}, m.deltaError(*r, err, cursor)
+		}
+		if err != nil {
+			return engine.FolderChanges{}, err
+		}
+		for _, f := range page.Value {
+			if f, err = m.complete(ctx, f); err != nil {
+				return engine.FolderChanges{}, err
+			}
+			set.put(f)
+		}
+		if path = page.Next; page.Delta != "" {
+			if c.Link, err = m.app.relative(page.Delta); err != nil {
+				return engine.FolderChanges{}, err
+			}
+		}
+	}
+	if cursor == "" {
+		if err := m.hidden(ctx, m.path+"/mailFolders", set); err != nil {
+			return engine.FolderChanges{}, err
+		}
+	}
+	return set.changes(c)
+}
+
+// resolve finds the ids of the well-known folders in one batch.
+func (m *Mailbox) resolve(ctx context.Context, c *folderCursor) error {
+	parts := make([]*batchPart, len(wellKnown))
+	for i, name := range wellKnown {
+		parts[i] = &batchPart{path: m.path + "/mailFolders/" + name + "?$select=id", prefer: immutable}
+	}
+	if err := m.app.batch(ctx, m.user, parts); err != nil {
+		return err
+	}
+	c.Known = map[string]string{}
+	for i, part := range parts {
+		if part.status >= 300 {
+			r := parseGraph(&part.answer)
+			if r.status == 404 && (r.has("ErrorItemNotFound", "ErrorFolderNotFound", "itemNotFound") || r.code == "") {
+				continue
+			}
+			return mailboxProblem(r, fmt.Errorf("folder %s: status %d %s", wellKnown[i], r.status, r.code))
+		}
+		var f folder
+		if err := json.Unmarshal(part.body, &f); err != nil || f.ID == "" {
+			return garbage("folder "+wellKnown[i], errors.Join(err, errors.New("no id")))
+		}
+		if wellKnown[i] == "msgfolderroot" {
+			c.Root = f.ID
+		} else {
+			c.Known[f.ID] = wellKnown[i]
+		}
+	}
+	return nil
+}
+
+// complete reads a folder of which a delta told only a part.
+func (m *Mailbox) complete(ctx context.Context, f folder) (folder, error) {
+	if f.Removed != nil || f.Name != nil || f.ID == "" {
+		return f, nil
+	}
+	whole := folder{}
+	r, err := m.app.json(ctx, m.get(m.path+"/mailFolders/"+url.PathEscape(f.ID)+"?$select="+folderFields, immutable), &whole)
+	switch {
+	case r != nil && r.status == 404:
+		f.Removed = json.RawMessage(`{}`)
+		return f, nil
+	case r != nil:
+		return f, mailboxProblem(*r, err)
+	}
+	return whole, err
+}
+
+// hidden adds the hidden folders of a list, and what is in them: whether the
+// delta lists them is not documented.
+func (m *Mailbox) hidden(ctx context.Context, list string, set *folderSet) error {
+	path := list + "?includeHiddenFolders=true&$top=250&$select=" + folderFields
+	for path != "" {
+		var page folderPage
+		r, err := m.app.json(ctx, m.get(path, immutable), &page)
+		if r != nil {
+			return mailboxProblem(*r, err)
+		}
+		if err != nil {
+			return err
+		}
+		for _, f := range page.Value {
+			if !f.Hidden || set.has(f.ID) || f.Name == nil {
+				continue
+			}
+			set.put(f)
+			if f.Children > 0 && set.has(f.ID) {
+				if err := m.children(ctx, f.ID, set); err != nil {
+					return err
+				}
+			}
+		}
+		path = page.Next
+	}
+	return nil
+}
+
+// children adds all folders below a hidden one.
+func (m *Mailbox) children(ctx context.Context, id string, set *folderSet) error {
+	path := m.path + "/mailFolders/" + url.PathEscape(id) + "/childFolders?includeHiddenFolders=true&$top=250&$select=" + folderFields
+	for path != "" {
+		var page folderPage
+		r, err := m.app.json(ctx, m.get(path, immutable), &page)
+		if r != nil {
+			return mailboxProblem(*r, err)
+		}
+		if err != nil {
+			return err
+		}
+		for _, f := range page.Value {
+			if set.has(f.ID) || f.Name == nil {
+				continue
+			}
+			set.put(f)
+			if f.Children > 0 && set.has(f.ID) {
+				if err := m.children(ctx, f.ID, set); err != nil {
+					return err
+				}
+			}
+		}
+		path = page.Next
+	}
+	return nil
+}
+
+// folderSet collects the folders of a listing; the last word on each counts,
+// since deltas repeat themselves.
+type folderSet struct {
+	cursor folderCursor
+	full   bool
+	order  []string
+	last   map[string]folder
+}
+
+func newFolderSet(c folderCursor, full bool) *folderSet {
+	return &folderSet{cursor: c, full: full, last: map[string]folder{}}
+}
+
+func (s *folderSet) has(id string) bool { _, ok := s.last[id]; return ok }
+
+func (s *folderSet) put(f folder) {
+	name := s.cursor.Known[f.ID]
+	if f.ID == "" || f.ID == s.cursor.Root || name == "searchfolders" || strings.HasSuffix(f.Type, "mailSearchFolder") {
+		return
+	}
+	if !s.has(f.ID) {
+		s.order = append(s.order, f.ID)
+	}
+	s.last[f.ID] = f
+}
+
+// changes makes the answer of Folders.
+func (s *folderSet) changes(c folderCursor) (engine.FolderChanges, error) {
+	if c.Link == "" {
+		return engine.FolderChanges{}, garbage("folders", errors.New("no delta link on the last page"))
+	}
+	encoded, err := json.Marshal(c)
+	if err != nil {
+		return engine.FolderChanges{}, backup.AsProblem(err)
+	}
+	out := engine.FolderChanges{Full: s.full, Cursor: string(encoded)}
+	for _, id := range s.order {
+		f := s.last[id]
+		if f.Removed != nil {
+			out.Removed = append(out.Removed, id)
+			continue
+		}
+		parent := f.Parent
+		if parent == s.cursor.Root {
+			parent = ""
+		}
+		out.Folders = append(out.Folders, engine.Folder{
+			ID: id, ParentID: parent, Name: text(f.Name), WellKnown: s.cursor.Known[id], Hidden: f.Hidden, Items: f.Items})
+	}
+	return out, nil
+}
+
+// absolute and relative turn Graph's links into ones that outlive a change of
+// Graph's address, and back.
+func (a *App) absolute(link string) string { return a.client.graph + link }
+
+func (a *App) relative(link string) (string, error) {
+	if !under(link, a.client.graph) || strings.Contains(link, "users//") {
+		return "", silenceProblem(fmt.Errorf("link %q: %w", link, errForeignHost))
+	}
+	return strings.TrimPrefix(link, a.client.graph), nil
+}
