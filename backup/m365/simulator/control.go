@@ -1,5 +1,3 @@
 package simulator
 
 func (s *Simulator) controlRoutes() {}
-
-func knownFault(string) bool { return true }

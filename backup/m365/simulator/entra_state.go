@@ -4,8 +4,9 @@ import "time"
 
 // Application ids of first-party resources (auth.md, constants).
 const (
-	graphAppID    = "00000003-0000-0000-c000-000000000000"
-	exchangeAppID = "00000002-0000-0ff1-ce00-000000000000"
+	graphAppID      = "00000003-0000-0000-c000-000000000000"
+	exchangeAppID   = "00000002-0000-0ff1-ce00-000000000000"
+	sharePointAppID = "00000003-0000-0ff1-ce00-000000000000"
 )
 
 // Role templates of the directory (auth.md, constants).
@@ -59,9 +60,10 @@ type deviceCode struct {
 	Used       bool
 }
 
-// signInSession is somebody signed in at the simulated pages.
+// signInSession is a browser's accounts at the simulated pages.
 type signInSession struct {
-	Tenant string
-	UserID string
-	At     time.Time
+	Accounts []account // the last used one first
+	At       time.Time
 }
+
+type account struct{ Tenant, User string }

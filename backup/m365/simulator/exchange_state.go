@@ -1,10 +1,20 @@
 package simulator
 
+import "time"
+
 // exchange is the Exchange Online organization of a tenant.
 type exchange struct{}
 
 // WorldExchange says how a tenant's Exchange Online starts.
-type WorldExchange struct{}
+type WorldExchange struct {
+	Dehydrated bool     `json:"dehydrated,omitempty"` // Enable-OrganizationCustomization was never run
+	HydrateFor Duration `json:"hydrateFor,omitempty"` // how long creates are refused after it
+}
+
+// dehydrated is an organization that was never customised.
+func dehydrated() *WorldExchange {
+	return &WorldExchange{Dehydrated: true, HydrateFor: Duration(2 * time.Minute)}
+}
 
 // exchangeRoutes registers the Exchange admin REST interface.
 func (s *Simulator) exchangeRoutes() {}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -69,7 +70,7 @@ func (s *Simulator) ClearFaults() {
 
 func (s *Simulator) addFault(f Fault) error {
 	if f.Name != "" {
-		if !knownFault(f.Name) {
+		if !slices.Contains(s.FaultNames(), f.Name) {
 			return fmt.Errorf("no fault is named %q", f.Name)
 		}
 	} else if f.Status == 0 && f.Code == "" && f.Cut == nil && !f.Reset && f.Delay == 0 && f.Body == "" {

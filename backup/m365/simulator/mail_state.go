@@ -4,7 +4,12 @@ package simulator
 type mailbox struct{}
 
 // WorldMailbox says what a person's mailbox is seeded with.
-type WorldMailbox struct{}
+type WorldMailbox struct {
+	Messages int `json:"messages"` // taken from Options.Mail
+}
+
+// mailOf is a mailbox of the default world with n messages.
+func mailOf(n int) *WorldMailbox { return &WorldMailbox{Messages: n} }
 
 // mailRoutes registers the mail endpoints of Graph, reports, mailbox settings
 // and the mail control paths.

@@ -72,11 +72,13 @@ type Simulator struct {
 	faults   []*Fault
 	dirty    bool // the state differs from Dir's state.json
 
-	options  Options
-	log      *slog.Logger
-	routes   map[string]*router // by host
-	permits  map[string]permit  // by method and template
-	inflight inflight
+	options    Options
+	log        *slog.Logger
+	routes     map[string]*router // by host
+	permits    map[string]permit  // by method and template
+	resources  []*resource
+	faultNames []string // named faults that can be planned
+	inflight   inflight
 }
 
 // New makes a simulator from the options. With Dir it continues from what was
@@ -94,6 +96,9 @@ func New(o Options) (*Simulator, error) {
 	s := &Simulator{options: o, log: o.Log, routes: map[string]*router{}}
 	var err error
 	if s.permits, err = loadPermits(); err != nil {
+		return nil, err
+	}
+	if s.resources, err = loadResources(); err != nil {
 		return nil, err
 	}
 	if err := s.register(); err != nil {
@@ -116,6 +121,7 @@ func (s *Simulator) register() error {
 		s.routes[host] = &router{}
 	}
 	s.routes[HostGraph].onError = func(err error) { errs = append(errs, err) }
+	s.playsFaults(namedFaults...)
 	s.entraRoutes()
 	s.directoryRoutes()
 	s.controlRoutes()

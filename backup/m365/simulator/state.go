@@ -87,7 +87,7 @@ type application struct {
 	Created      time.Time
 	DeletedAt    time.Time
 	VisibleAt    time.Time // when other replicas have it
-	Hidden       bool      // first party: not listed among the tenant's applications
+	PEM          string    // private key and certificate of a client of the world
 }
 
 // requiredAccess is an entry of requiredResourceAccess.
