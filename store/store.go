@@ -1,0 +1,359 @@
+// Package store keeps Holdfast's rows: people, organizations, connections,
+// mailboxes, runs, jobs and the catalog. One SQL text serves SQLite and
+// PostgreSQL. Every query on an organization's rows names the organization;
+// somebody else's row is backup.ErrNotFound.
+package store
+
+import (
+	"context"
+	"database/sql"
+	"embed"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/jackc/pgx/v5/stdlib"
+	"github.com/pressly/goose/v3"
+	"github.com/riverqueue/river"
+	"github.com/riverqueue/river/riverdriver"
+	"github.com/riverqueue/river/riverdriver/riverdatabasesql"
+	"github.com/riverqueue/river/riverdriver/riversqlite"
+	"github.com/riverqueue/river/rivermigrate"
+	sqlite "modernc.org/sqlite"
+
+	"holdfast/backup"
+)
+
+//go:embed migrations/*.sql
+var migrations embed.FS
+
+// dialect is the engine behind a store.
+type dialect string
+
+const (
+	dialectSQLite   dialect = "sqlite"
+	dialectPostgres dialect = "postgres"
+)
+
+// Config says where the rows are.
+type Config struct {
+	// URL is the path of a SQLite file, or postgres://… .
+	URL string
+	// RootKey wraps the keyset that seals secrets; 32 bytes.
+	RootKey []byte
+}
+
+// Store is an open database. It is safe for concurrent use.
+type Store struct {
+	dialect dialect
+	db      *sql.DB // one connection on SQLite; everything that writes
+	read    *sql.DB // pages; the same pool as db on PostgreSQL
+	pool    *pgxpool.Pool
+	driver  riverdriver.Driver[*sql.Tx]
+	queue   *river.Client[*sql.Tx] // inserts only
+	sealer
+}
+
+// Open opens the database of cfg, making or migrating its tables. The error of
+// a damaged or newer database is one sentence that says what to do.
+func Open(ctx context.Context, cfg Config) (*Store, error) {
+	s := &Store{dialect: dialectSQLite}
+	open := s.openSQLite
+	if strings.HasPrefix(cfg.URL, "postgres://") || strings.HasPrefix(cfg.URL, "postgresql://") {
+		s.dialect, open = dialectPostgres, s.openPostgres
+	}
+	if err := open(ctx, cfg.URL); err != nil {
+		return nil, err
+	}
+	if err := s.prepare(ctx, cfg); err != nil {
+		s.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
+// prepare migrates and loads the keyset.
+func (s *Store) prepare(ctx context.Context, cfg Config) error {
+	if err := s.migrate(ctx); err != nil {
+		return s.openError(cfg.URL, err)
+	}
+	var err error
+	if s.queue, err = river.NewClient(s.driver, &river.Config{Logger: slog.New(slog.DiscardHandler)}); err != nil {
+		return fmt.Errorf("open the job queue: %w", err)
+	}
+	return s.loadKeyset(ctx, cfg.RootKey)
+}
+
+// sqlitePragmas are set on every pooled connection; busy_timeout comes first,
+// since the others may already meet a lock.
+const sqlitePragmas = "_pragma=busy_timeout(5000)&_pragma=journal_mode(WAL)&_pragma=synchronous(NORMAL)&_pragma=foreign_keys(1)&_pragma=cache_size(-32000)&_txlock=immediate"
+
+func (s *Store) openSQLite(_ context.Context, path string) error {
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return fmt.Errorf("make the database's folder: %w", err)
+	}
+	// Made by us first, so that no umask leaves it readable for others.
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600) //nolint:gosec // the operator names the file
+	if err != nil {
+		return fmt.Errorf("open the database: %w", err)
+	}
+	f.Close()
+	dsn := "file:" + (&url.URL{Path: path}).EscapedPath() + "?" + sqlitePragmas
+	if s.db, err = sql.Open("sqlite", dsn); err != nil {
+		return fmt.Errorf("open the database: %w", err)
+	}
+	s.db.SetMaxOpenConns(1)
+	if s.read, err = sql.Open("sqlite", dsn+"&_query_only=1"); err != nil {
+		return fmt.Errorf("open the database: %w", err)
+	}
+	s.read.SetMaxOpenConns(8)
+	s.driver = riversqlite.New(s.db)
+	return nil
+}
+
+func (s *Store) openPostgres(ctx context.Context, dsn string) error {
+	pool, err := pgxpool.New(ctx, dsn)
+	if err != nil {
+		return errors.New("-database is not a PostgreSQL address that can be used; it looks like postgres://user:password@host/name")
+	}
+	s.pool = pool
+	s.db = stdlib.OpenDBFromPool(pool)
+	s.read = s.db
+	s.driver = riverdatabasesql.NewWithPgxListener(s.db, pool)
+	if err := s.db.PingContext(ctx); err != nil {
+		s.Close()
+		return fmt.Errorf("the PostgreSQL database cannot be reached: %w", err)
+	}
+	return nil
+}
+
+// errNewer says that the schema is of a later version of Holdfast.
+var errNewer = errors.New("newer schema")
+
+func (s *Store) migrate(ctx context.Context) error {
+	folder, err := fs.Sub(migrations, "migrations")
+	if err != nil {
+		return fmt.Errorf("read the migrations: %w", err)
+	}
+	name := goose.DialectSQLite3
+	if s.dialect == dialectPostgres {
+		name = goose.DialectPostgres
+	}
+	provider, err := goose.NewProvider(name, s.db, folder, goose.WithLogger(goose.NopLogger()))
+	if err != nil {
+		return fmt.Errorf("read the migrations: %w", err)
+	}
+	have, want, err := provider.GetVersions(ctx)
+	if err != nil {
+		return fmt.Errorf("read the schema's version: %w", err)
+	}
+	if have > want {
+		return fmt.Errorf("schema %d, this program knows %d: %w", have, want, errNewer)
+	}
+	if _, err := provider.Up(ctx); err != nil {
+		return fmt.Errorf("migrate: %w", err)
+	}
+	jobs, err := rivermigrate.New(s.driver, &rivermigrate.Config{Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		return fmt.Errorf("prepare the job queue: %w", err)
+	}
+	if _, err := jobs.Migrate(ctx, rivermigrate.DirectionUp, nil); err != nil {
+		return fmt.Errorf("migrate the job queue: %w", err)
+	}
+	return nil
+}
+
+// SQLite's result codes for a file that is no database or is damaged
+// (https://www.sqlite.org/rescode.html).
+const (
+	sqliteCorrupt = 11
+	sqliteNotADB  = 26
+	sqliteUnique  = 2067
+	sqlitePrimary = 1555
+	sqliteForeign = 787
+)
+
+// openError turns what an operator can act on into one sentence.
+func (s *Store) openError(where string, err error) error {
+	if s.dialect == dialectPostgres {
+		where = "the PostgreSQL database"
+	}
+	if errors.Is(err, errNewer) {
+		return fmt.Errorf("%s was written by a newer version of Holdfast: start that version, or restore a backup of the database made before the update (%w)", where, err)
+	}
+	if e, ok := errors.AsType[*sqlite.Error](err); ok && (e.Code()&0xff == sqliteCorrupt || e.Code()&0xff == sqliteNotADB) {
+		return fmt.Errorf("%s is damaged or not a database of Holdfast: move it away, put a backup copy of it in its place and start again (%w)", where, err)
+	}
+	return fmt.Errorf("open %s: %w", where, err)
+}
+
+// Close closes the database.
+func (s *Store) Close() error {
+	var errs []error
+	if s.read != nil && s.read != s.db {
+		errs = append(errs, s.read.Close())
+	}
+	if s.db != nil {
+		errs = append(errs, s.db.Close())
+	}
+	if s.pool != nil {
+		s.pool.Close()
+	}
+	return errors.Join(errs...)
+}
+
+// Ping says whether the database answers.
+func (s *Store) Ping(ctx context.Context) error { return s.read.PingContext(ctx) }
+
+// querier is what a pool and a transaction have in common.
+type querier interface {
+	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
+	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
+	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
+}
+
+// inTx runs f in one transaction. f must not use the pool: on SQLite it has
+// only the connection that the transaction holds.
+func (s *Store) inTx(ctx context.Context, f func(tx *sql.Tx) error) error {
+	tx, err := s.db.BeginTx(ctx, nil)
+	if err != nil {
+		return fmt.Errorf("begin: %w", err)
+	}
+	defer tx.Rollback()
+	if err := f(tx); err != nil {
+		return err
+	}
+	if err := tx.Commit(); err != nil {
+		return fmt.Errorf("commit: %w", err)
+	}
+	return nil
+}
+
+// forUpdate locks a row that is read to be changed. SQLite's immediate
+// transactions already serialise.
+func (s *Store) forUpdate() string {
+	if s.dialect == dialectPostgres {
+		return " FOR UPDATE"
+	}
+	return ""
+}
+
+// execOne runs a statement that must change one row; none is ErrNotFound.
+func execOne(ctx context.Context, q querier, query string, args ...any) error {
+	res, err := q.ExecContext(ctx, query, args...)
+	if err != nil {
+		return conflict(err)
+	}
+	n, err := res.RowsAffected()
+	if err != nil {
+		return fmt.Errorf("count changed rows: %w", err)
+	}
+	if n == 0 {
+		return backup.ErrNotFound
+	}
+	return nil
+}
+
+// collect reads all rows of a query through scan.
+func collect[T any](ctx context.Context, q querier, scan func(scanner) (T, error), query string, args ...any) ([]T, error) {
+	rows, err := q.QueryContext(ctx, query, args...)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var list []T
+	for rows.Next() {
+		v, err := scan(rows)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, v)
+	}
+	return list, rows.Err()
+}
+
+// one reads the single row of a query; none is ErrNotFound.
+func one[T any](ctx context.Context, q querier, scan func(scanner) (T, error), query string, args ...any) (T, error) {
+	v, err := scan(q.QueryRowContext(ctx, query, args...))
+	if errors.Is(err, sql.ErrNoRows) {
+		return v, backup.ErrNotFound
+	}
+	return v, err
+}
+
+// scanner is a row.
+type scanner interface{ Scan(dest ...any) error }
+
+// scanValue scans a single column.
+func scanValue[T any](row scanner) (T, error) {
+	var v T
+	err := row.Scan(&v)
+	return v, err
+}
+
+// conflict turns a broken rule of uniqueness into ErrConflict and a missing
+// parent into ErrNotFound, told by the engines' codes.
+func conflict(err error) error {
+	switch constraintOf(err) {
+	case constraintUnique:
+		return fmt.Errorf("%w: %w", backup.ErrConflict, err)
+	case constraintForeign:
+		return fmt.Errorf("%w: %w", backup.ErrNotFound, err)
+	}
+	return err
+}
+
+type constraint int
+
+const (
+	constraintNone constraint = iota
+	constraintUnique
+	constraintForeign
+)
+
+// constraintOf tells which constraint err broke.
+func constraintOf(err error) constraint {
+	if e, ok := errors.AsType[*sqlite.Error](err); ok {
+		switch e.Code() {
+		case sqliteUnique, sqlitePrimary:
+			return constraintUnique
+		case sqliteForeign:
+			return constraintForeign
+		}
+	}
+	if e, ok := errors.AsType[interface {
+		error
+		SQLState() string
+	}](err); ok {
+		switch e.SQLState() {
+		case "23505":
+			return constraintUnique
+		case "23503":
+			return constraintForeign
+		}
+	}
+	return constraintNone
+}
+
+// millis is the form of a time in the database: Unix milliseconds, 0 for none.
+func millis(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.UnixMilli()
+}
+
+// moment is the time that millis stands for.
+func moment(ms int64) time.Time {
+	if ms == 0 {
+		return time.Time{}
+	}
+	return time.UnixMilli(ms).UTC()
+}
