@@ -1,0 +1,225 @@
+package handlers
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/riverqueue/river"
+
+	"holdfast/backup"
+	"holdfast/views"
+)
+
+// The wizard's state is a row, an authorization. A step changes the row and
+// redirects to /setup, which alone looks at the row and shows where it stands;
+// so a restart, a second browser or a second administrator carries on. The
+// fragments that a page asks for while something is under way do the same for
+// a part of it.
+
+// showSetup shows the wizard where it stands.
+func (s *Server) showSetup(w http.ResponseWriter, r *http.Request) error {
+	auth, err := s.Store.ActiveAuthorization(r.Context(), actor(r).Org.ID)
+	if errors.Is(err, backup.ErrNotFound) {
+		return s.redirect(w, r, "/add-backup", "")
+	}
+	if err != nil {
+		return fmt.Errorf("read the authorization: %w", err)
+	}
+	v, err := s.setupView(r, auth)
+	if err != nil {
+		return err
+	}
+	return s.render(w, r, http.StatusOK, views.SetupPage(s.frame(w, r, "M365 Authorization"), v))
+}
+
+// setupView collects what the page shows of an authorization to this session.
+func (s *Server) setupView(r *http.Request, auth backup.Authorization) (views.Setup, error) {
+	ctx, a := r.Context(), actor(r)
+	v := views.Setup{
+		Authorization: auth, OwnCode: auth.Device.Session == a.Session, OwnSignIn: auth.SignIn.Session == a.Session,
+		Permissions: backup.Permissions(auth.Workloads), Now: time.Now(),
+	}
+	if !v.OwnCode {
+		v.Authorization.Device.UserCode = hidden(v.Authorization.Device.UserCode)
+	}
+	by, err := s.Store.Person(ctx, auth.StartedBy)
+	if err != nil && !errors.Is(err, backup.ErrNotFound) {
+		return v, fmt.Errorf("read person %s: %w", auth.StartedBy, err)
+	}
+	v.StartedBy = by.Name
+	if auth.ConnectionID == "" {
+		return v, nil
+	}
+	if v.Connection, err = s.Store.Connection(ctx, auth.OrgID, auth.ConnectionID); err != nil && !errors.Is(err, backup.ErrNotFound) {
+		return v, fmt.Errorf("read connection %s: %w", auth.ConnectionID, err)
+	}
+	if v.Applications, err = s.Store.SubApplications(ctx, auth.OrgID, auth.ConnectionID); err != nil {
+		return v, fmt.Errorf("read sub-applications: %w", err)
+	}
+	if v.Role, err = s.Store.CustomRole(ctx, auth.OrgID, auth.ConnectionID); err != nil && !errors.Is(err, backup.ErrNotFound) {
+		return v, fmt.Errorf("read custom role: %w", err)
+	}
+	if auth.Step == backup.StepChooseAccounts && !v.Connection.ListedAt.IsZero() {
+		if v.Accounts, err = s.allAccounts(ctx, auth); err != nil {
+			return v, err
+		}
+		v.Selected = map[backup.MailboxID]bool{}
+		for _, m := range v.Accounts {
+			if m.Selected {
+				v.Selected[m.ID] = true
+			}
+		}
+	}
+	return v, nil
+}
+
+// logProblem logs what a provider answered to a step of the wizard.
+func (s *Server) logProblem(r *http.Request, p *backup.Problem) {
+	s.Log.Warn("wizard step", "organization", actor(r).Org.ID, "path", r.URL.Path, "error", p)
+}
+
+// moveOn answers a fragment's question when the page it is on is out of date.
+func moveOn(w http.ResponseWriter) error {
+	w.Header().Set("HX-Redirect", "/setup")
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+// hidden keeps that there is a code, and drops the code: only the session that
+// asked for it sees it.
+func hidden(code string) string {
+	if code == "" {
+		return ""
+	}
+	return "hidden"
+}
+
+// showSetupProgress is the fragment that a page asks for while the background
+// works. When the step has changed, the whole page is shown anew, since the
+// other parts of it have changed as well.
+func (s *Server) showSetupProgress(w http.ResponseWriter, r *http.Request) error {
+	auth, err := s.Store.ActiveAuthorization(r.Context(), actor(r).Org.ID)
+	if errors.Is(err, backup.ErrNotFound) || (err == nil && string(auth.Step) != r.FormValue("step")) {
+		return moveOn(w)
+	}
+	if err != nil {
+		return fmt.Errorf("read the authorization: %w", err)
+	}
+	v, err := s.setupView(r, auth)
+	if err != nil {
+		return err
+	}
+	return s.render(w, r, http.StatusOK, views.SetupCard(v))
+}
+
+// step reads the authorization under way for a form that was shown at a
+// certain step. If it stands elsewhere by now, the answer is written: where
+// that is, and who moved it.
+func (s *Server) step(w http.ResponseWriter, r *http.Request, at ...backup.Step) (auth backup.Authorization, ok bool, err error) {
+	auth, err = s.Store.ActiveAuthorization(r.Context(), actor(r).Org.ID)
+	if errors.Is(err, backup.ErrNotFound) {
+		return auth, false, s.redirect(w, r, "/dashboard", "This authorization was completed or given up in the meantime.")
+	}
+	if err != nil {
+		return auth, false, fmt.Errorf("read the authorization: %w", err)
+	}
+	seen := backup.Step(r.PostFormValue("step"))
+	for _, step := range at {
+		if auth.Step == step && (seen == "" || seen == auth.Step) {
+			return auth, true, nil
+		}
+	}
+	return auth, false, s.redirect(w, r, "/setup", movedOn(auth, actor(r)))
+}
+
+// movedOn says that somebody was faster.
+func movedOn(auth backup.Authorization, a backup.Actor) string {
+	if auth.MovedBy != "" && auth.MovedBy != a.Person.Name {
+		return auth.MovedBy + " went on with this authorization in the meantime. This is where it stands now."
+	}
+	return "This authorization went on in the meantime. This is where it stands now."
+}
+
+// save writes a changed authorization and goes to where it stands. When
+// somebody else changed it first, theirs is shown.
+func (s *Server) save(w http.ResponseWriter, r *http.Request, auth backup.Authorization, jobs ...river.JobArgs) error {
+	auth.MovedBy = actor(r).Person.Name
+	err := s.Store.SaveAuthorization(r.Context(), &auth, jobs...)
+	if errors.Is(err, backup.ErrStale) {
+		now, readErr := s.Store.Authorization(r.Context(), auth.OrgID, auth.ID)
+		if readErr != nil {
+			return fmt.Errorf("read the authorization: %w", readErr)
+		}
+		return s.redirect(w, r, "/setup", movedOn(now, actor(r)))
+	}
+	if err != nil {
+		return fmt.Errorf("save the authorization: %w", err)
+	}
+	return s.redirect(w, r, "/setup", "")
+}
+
+// saveProblem notes what went wrong where the authorization stands, and shows it.
+func (s *Server) saveProblem(w http.ResponseWriter, r *http.Request, auth backup.Authorization, err error) error {
+	p := backup.AsProblem(err)
+	s.logProblem(r, p)
+	auth.Problem = *p
+	return s.save(w, r, auth)
+}
+
+// retryApplications lets the job go on where it failed.
+func (s *Server) retryApplications(w http.ResponseWriter, r *http.Request) error {
+	auth, ok, err := s.step(w, r, backup.StepFailed)
+	if !ok {
+		return err
+	}
+	if auth.FailedFrom != backup.StepCreateApplications {
+		return s.redirect(w, r, "/setup", "")
+	}
+	auth.Step, auth.FailedFrom, auth.Problem = backup.StepCreateApplications, "", backup.Problem{}
+	return s.save(w, r, auth, backup.CreateApplicationsJob{OrgID: auth.OrgID, AuthorizationID: auth.ID})
+}
+
+// showAbandon asks before an authorization is given up.
+func (s *Server) showAbandon(w http.ResponseWriter, r *http.Request) error {
+	auth, err := s.Store.ActiveAuthorization(r.Context(), actor(r).Org.ID)
+	if errors.Is(err, backup.ErrNotFound) {
+		return s.redirect(w, r, "/dashboard", "")
+	}
+	if err != nil {
+		return fmt.Errorf("read the authorization: %w", err)
+	}
+	v, err := s.setupView(r, auth)
+	if err != nil {
+		return err
+	}
+	return s.render(w, r, http.StatusOK, views.AbandonPage(s.frame(w, r, "Give up this authorization?"), v))
+}
+
+// abandon gives an authorization up. Its job removes from the tenant what was
+// made there, as long as the administrator's sign-in lasts.
+func (s *Server) abandon(w http.ResponseWriter, r *http.Request) error {
+	auth, err := s.Store.ActiveAuthorization(r.Context(), actor(r).Org.ID)
+	if errors.Is(err, backup.ErrNotFound) {
+		return s.redirect(w, r, "/dashboard", "This authorization was completed or given up in the meantime.")
+	}
+	if err != nil {
+		return fmt.Errorf("read the authorization: %w", err)
+	}
+	if seen := backup.Step(r.PostFormValue("step")); seen != "" && seen != auth.Step {
+		return s.redirect(w, r, "/setup/abandon", movedOn(auth, actor(r)))
+	}
+	auth.Step, auth.FailedFrom, auth.Problem = backup.StepAbandoned, "", backup.Problem{}
+	auth.Device, auth.SignIn = backup.DeviceAttempt{}, backup.SignInAttempt{}
+	auth.RoleToken, auth.RoleRefreshToken, auth.RoleTokenExpiresAt = nil, nil, time.Time{}
+	auth.MovedBy = actor(r).Person.Name
+	err = s.Store.SaveAuthorization(r.Context(), &auth, backup.UndoJob{OrgID: auth.OrgID, AuthorizationID: auth.ID})
+	if errors.Is(err, backup.ErrStale) {
+		return s.redirect(w, r, "/setup/abandon", movedOn(auth, actor(r)))
+	}
+	if err != nil {
+		return fmt.Errorf("save the authorization: %w", err)
+	}
+	return s.redirect(w, r, "/dashboard", "The authorization was given up. What it made is being removed.")
+}

@@ -1,0 +1,220 @@
+package handlers
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/subtle"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"golang.org/x/oauth2"
+
+	"holdfast/backup"
+	"holdfast/backup/m365"
+)
+
+// signInLife is how long a person may take at Microsoft's pages.
+const signInLife = time.Hour
+
+// thenAbandon ends the state of a sign-in whose person wants to give the
+// authorization up afterwards.
+const thenAbandon = ".abandon"
+
+// startSignIn leaves for Microsoft's sign-in and consent.
+func (s *Server) startSignIn(w http.ResponseWriter, r *http.Request) error {
+	// Signing in again is always allowed: it only renews the administrator's token.
+	auth, ok, err := s.step(w, r, backup.StepConsent, backup.StepFailed, backup.StepCreateApplications,
+		backup.StepDeviceAuthorization, backup.StepVerify, backup.StepChooseAccounts)
+	if !ok {
+		return err
+	}
+	return s.leave(w, r, auth, backup.SignInConsent, r.PostFormValue("then"))
+}
+
+// startBrowser leaves for Microsoft to get the token for the cmdlets in this browser.
+func (s *Server) startBrowser(w http.ResponseWriter, r *http.Request) error {
+	auth, ok, err := s.step(w, r, backup.StepDeviceAuthorization)
+	if !ok {
+		return err
+	}
+	return s.leave(w, r, auth, backup.SignInRole, "")
+}
+
+// leave binds a fresh sign-in to this session and sends the browser to Microsoft.
+func (s *Server) leave(w http.ResponseWriter, r *http.Request, auth backup.Authorization, purpose backup.SignInPurpose, then string) error {
+	state := rand.Text()
+	if then == "abandon" {
+		state += thenAbandon
+	}
+	auth.SignIn = backup.SignInAttempt{
+		Purpose: purpose, Session: actor(r).Session, State: state, At: time.Now(),
+		Nonce: backup.Secret(rand.Text()), Verifier: backup.Secret(oauth2.GenerateVerifier()),
+	}
+	auth.MovedBy = actor(r).Person.Name
+	err := s.Store.SaveAuthorization(r.Context(), &auth)
+	if errors.Is(err, backup.ErrStale) {
+		return s.redirect(w, r, "/setup", movedOn(auth, actor(r)))
+	}
+	if err != nil {
+		return fmt.Errorf("save the authorization: %w", err)
+	}
+	hint := ""
+	if purpose == backup.SignInRole || auth.TenantID != "" {
+		hint = auth.AdminUPN
+	}
+	http.Redirect(w, r, s.Microsoft.SignInURL(signIn(auth, hint)), http.StatusSeeOther)
+	return nil
+}
+
+// signIn is the attempt under way as the client wants it.
+func signIn(auth backup.Authorization, hint string) m365.SignIn {
+	return m365.SignIn{
+		Tenant: auth.TenantID, Purpose: auth.SignIn.Purpose, State: auth.SignIn.State,
+		Nonce: auth.SignIn.Nonce.Reveal(), Verifier: auth.SignIn.Verifier.Reveal(), LoginHint: hint,
+	}
+}
+
+// finishSignIn is where Microsoft sends the browser back to. The state must be
+// one that this session left with, and it is good once.
+func (s *Server) finishSignIn(w http.ResponseWriter, r *http.Request) error {
+	q, a := r.URL.Query(), actor(r)
+	auth, err := s.Store.ActiveAuthorization(r.Context(), a.Org.ID)
+	if errors.Is(err, backup.ErrNotFound) {
+		return s.redirect(w, r, "/add-backup", "This authorization was completed or given up in the meantime.")
+	}
+	if err != nil {
+		return fmt.Errorf("read the authorization: %w", err)
+	}
+	attempt := auth.SignIn
+	if attempt.State == "" || subtle.ConstantTimeCompare([]byte(q.Get("state")), []byte(attempt.State)) != 1 ||
+		attempt.Session != a.Session || time.Since(attempt.At) > signInLife {
+		return s.redirect(w, r, "/setup", "That sign-in was not started in this browser, or it was started again since. Nothing was changed. Start it from this page.")
+	}
+	then := "/setup"
+	if strings.HasSuffix(attempt.State, thenAbandon) {
+		then = "/setup/abandon"
+	}
+	given := signIn(auth, "")
+	auth.SignIn = backup.SignInAttempt{}
+	if p := m365.CallbackProblem(q); p != nil {
+		return s.saveProblem(w, r, auth, p)
+	}
+	grant, err := s.Microsoft.Redeem(r.Context(), q.Get("code"), given)
+	if err != nil {
+		return s.saveProblem(w, r, auth, err)
+	}
+	if given.Purpose == backup.SignInRole {
+		if auth.Step != backup.StepDeviceAuthorization {
+			return s.redirect(w, r, "/setup", movedOn(auth, a))
+		}
+		holdRoleToken(&auth, grant)
+		return s.verifyRole(w, r, auth)
+	}
+	return s.consented(w, r, auth, grant, then)
+}
+
+// consented takes the tenant that a person has consented in, and lets the job
+// make the applications there.
+func (s *Server) consented(w http.ResponseWriter, r *http.Request, auth backup.Authorization, grant m365.Grant, then string) error {
+	ctx := r.Context()
+	auth.SetupToken, auth.SetupTokenExpiresAt = grant.AccessToken, grant.ExpiresAt
+	waiting := auth.Step == backup.StepConsent || (auth.Step == backup.StepFailed && auth.FailedFrom == backup.StepConsent)
+	if !waiting {
+		auth.MovedBy = actor(r).Person.Name
+		if err := s.Store.SaveAuthorization(ctx, &auth); err != nil && !errors.Is(err, backup.ErrStale) {
+			return fmt.Errorf("save the authorization: %w", err)
+		}
+		return s.redirect(w, r, then, "Signed in at Microsoft.")
+	}
+	tenant, err := s.Microsoft.Tenant(ctx, grant.AccessToken)
+	if err != nil {
+		return s.saveProblem(w, r, withoutToken(auth), err)
+	}
+	if !tenant.HasExchange {
+		return s.saveProblem(w, r, withoutToken(auth), &backup.Problem{Kind: backup.ProblemNoExchange, At: time.Now(),
+			Text: fmt.Sprintf("%s has no Exchange Online licence, so there is no mail to back up with least privilege permissions. Assign a plan with Exchange Online to at least one account and try again. "+
+				"An organization that backs up only SharePoint and Groups needs the backup administrator method, which is not available in this version.", tenant.Name)})
+	}
+	if auth.ConnectionID == "" {
+		auth.ConnectionID = backup.NewID[backup.ConnectionID]()
+	}
+	conn := backup.Connection{
+		ID: auth.ConnectionID, OrgID: auth.OrgID, Provider: auth.Provider, Method: auth.Method, Workloads: auth.Workloads,
+		TenantID: grant.TenantID, TenantName: tenant.Name, TenantDomain: tenant.InitialDomain, CreatedAt: time.Now(),
+	}
+	if err := s.plan(ctx, conn, actor(r)); errors.Is(err, backup.ErrConflict) {
+		auth.ConnectionID = ""
+		return s.tenantTaken(w, r, withoutToken(auth), conn)
+	} else if err != nil {
+		return err
+	}
+	auth.TenantID, auth.TenantName, auth.TenantDomain = grant.TenantID, tenant.Name, tenant.InitialDomain
+	auth.AdminID, auth.AdminUPN = grant.ObjectID, grant.UPN
+	auth.Step, auth.FailedFrom, auth.Problem = backup.StepCreateApplications, "", backup.Problem{}
+	return s.save(w, r, auth, backup.CreateApplicationsJob{OrgID: auth.OrgID, AuthorizationID: auth.ID})
+}
+
+func withoutToken(auth backup.Authorization) backup.Authorization {
+	auth.SetupToken, auth.SetupTokenExpiresAt = nil, time.Time{}
+	return auth
+}
+
+// tenantTaken says that the tenant is in use, without telling by whom.
+func (s *Server) tenantTaken(w http.ResponseWriter, r *http.Request, auth backup.Authorization, conn backup.Connection) error {
+	text := fmt.Sprintf("The tenant %s is already backed up by another organization, so it cannot be added here. Sign in with an account of another tenant, or ask your provider.", conn.TenantDomain)
+	own, err := s.Store.Connections(r.Context(), auth.OrgID)
+	if err != nil {
+		return fmt.Errorf("read connections: %w", err)
+	}
+	for _, c := range own {
+		if c.TenantID == conn.TenantID {
+			text = fmt.Sprintf("The tenant %s is already connected to this organization. Sign in with an account of another tenant; if you just gave an authorization up, wait a minute until it is removed.", conn.TenantDomain)
+		}
+	}
+	return s.saveProblem(w, r, auth, &backup.Problem{Kind: backup.ProblemTenantTaken, Text: text, At: time.Now()})
+}
+
+// plan saves the connection and its sub-applications, so that the job knows
+// what to make. Doing it again changes nothing.
+func (s *Server) plan(ctx context.Context, conn backup.Connection, by backup.Actor) error {
+	have, err := s.Store.Connection(ctx, conn.OrgID, conn.ID)
+	switch {
+	case err == nil:
+		conn.CreatedAt = have.CreatedAt
+	case !errors.Is(err, backup.ErrNotFound):
+		return fmt.Errorf("read connection %s: %w", conn.ID, err)
+	}
+	if err := s.Store.SaveConnection(ctx, conn, by); err != nil {
+		return fmt.Errorf("save connection %s: %w", conn.ID, err)
+	}
+	apps, err := s.Store.SubApplications(ctx, conn.OrgID, conn.ID)
+	if err != nil {
+		return fmt.Errorf("read sub-applications: %w", err)
+	}
+	planned := map[backup.Workload]bool{}
+	for _, a := range apps {
+		planned[a.Workload] = true
+	}
+	for _, workload := range conn.Workloads {
+		if planned[workload] {
+			continue
+		}
+		err := s.Store.SaveSubApplication(ctx, backup.SubApplication{
+			ID: backup.NewID[backup.SubApplicationID](), OrgID: conn.OrgID, ConnectionID: conn.ID, Workload: workload,
+			DisplayName: applicationNames[workload], State: backup.ApplicationPlanned, UpdatedAt: time.Now(),
+		})
+		if err != nil {
+			return fmt.Errorf("plan the %s application: %w", workload, err)
+		}
+	}
+	return nil
+}
+
+// applicationNames are what the tenant's administrators see in Entra.
+var applicationNames = map[backup.Workload]string{
+	backup.WorkloadMail:     "Holdfast Backup Mail",
+	backup.WorkloadExchange: "Holdfast Backup Exchange",
+}

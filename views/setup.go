@@ -1,0 +1,229 @@
+package views
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"holdfast/backup"
+)
+
+// AddBackup is what the pages before the wizard show.
+type AddBackup struct {
+	Permissions []backup.Permission
+	Registered  bool                  // Holdfast has its main application at Microsoft
+	UnderWay    *backup.Authorization // nil if none
+	ManualRole  bool                  // the organization's toggle
+	Method      backup.Method         // what was chosen
+	Fields      backup.FieldErrors
+}
+
+// Setup is where an authorization stands and what this browser may see of it.
+type Setup struct {
+	Authorization backup.Authorization
+	StartedBy     string // name of the person who started it
+	Connection    backup.Connection
+	Applications  []backup.SubApplication
+	Role          backup.CustomRole
+	OwnCode       bool // this session asked for the device code
+	OwnSignIn     bool // this session left for Microsoft
+	Permissions   []backup.Permission
+	Accounts      []backup.Mailbox
+	Selected      map[backup.MailboxID]bool
+	Fields        backup.FieldErrors
+	Now           time.Time
+}
+
+// step is the step that is shown: a failed one where it failed.
+func (v Setup) step() backup.Step {
+	if v.Authorization.Step == backup.StepFailed {
+		return v.Authorization.FailedFrom
+	}
+	return v.Authorization.Step
+}
+
+// place is the step's place in the list on the page, from 0.
+func (v Setup) place() int {
+	switch v.step() {
+	case backup.StepCreateApplications:
+		return 1
+	case backup.StepDeviceAuthorization, backup.StepRunScript, backup.StepVerify:
+		return 2
+	case backup.StepChooseAccounts:
+		return 3
+	case backup.StepDone:
+		return 4
+	}
+	return 0
+}
+
+// mark is the class of the step at a place: done, now or none.
+func (v Setup) mark(place int) string {
+	switch {
+	case v.place() > place:
+		return "done"
+	case v.place() == place:
+		return "now"
+	}
+	return ""
+}
+
+// Waits says whether the page waits for work in the background, so that it
+// has to ask how that stands.
+func (v Setup) Waits() bool {
+	if v.Authorization.Step == backup.StepFailed {
+		return false
+	}
+	switch v.step() {
+	case backup.StepCreateApplications, backup.StepVerify:
+		return true
+	case backup.StepChooseAccounts:
+		return !v.listed() && v.Connection.Problem.IsZero()
+	}
+	return false
+}
+
+// listed says whether the accounts of the tenant were listed.
+func (v Setup) listed() bool { return !v.Connection.ListedAt.IsZero() }
+
+// failed says whether the authorization stopped at a step.
+func (v Setup) failed(step backup.Step) bool {
+	return v.Authorization.Step == backup.StepFailed && v.Authorization.FailedFrom == step
+}
+
+// hasCode says whether there is a device code that can still be entered.
+func (v Setup) hasCode() bool {
+	d := v.Authorization.Device
+	return d.UserCode != "" && len(d.DeviceCode) > 0 && v.Now.Before(d.ExpiresAt) && !v.authorized()
+}
+
+// authorized says whether the cmdlets' token is there.
+func (v Setup) authorized() bool { return len(v.Authorization.RoleToken) > 0 }
+
+// WatchesCode says whether the page shows a code and waits for it to be entered.
+func (v Setup) WatchesCode() bool {
+	return v.step() == backup.StepDeviceAuthorization && v.OwnCode && v.hasCode()
+}
+
+// asksForCode says whether the page fetches the first code by itself: nobody
+// has had one yet, and nothing went wrong.
+func (v Setup) asksForCode() bool {
+	return v.Authorization.Step == backup.StepDeviceAuthorization && v.Authorization.Device.Session == "" &&
+		v.Authorization.Problem.IsZero() && !v.authorized()
+}
+
+// left is the life left of the device code, as minutes and seconds.
+func (v Setup) left() string {
+	d := max(v.Authorization.Device.ExpiresAt.Sub(v.Now), 0).Round(time.Second)
+	return fmt.Sprintf("%d:%02d", int(d.Minutes()), int(d.Seconds())%60)
+}
+
+// otherAdmin names the person who authorized step 2 if it is not the one who
+// consented, "" otherwise.
+func (v Setup) otherAdmin() string {
+	if a := v.Authorization; a.RoleAdminUPN != "" && !strings.EqualFold(a.RoleAdminUPN, a.AdminUPN) {
+		return a.RoleAdminUPN
+	}
+	return ""
+}
+
+// made lists the applications that exist in the tenant.
+func (v Setup) made() []backup.SubApplication {
+	var made []backup.SubApplication
+	for _, a := range v.Applications {
+		if a.ObjectID != "" && a.State != backup.ApplicationRemoved {
+			made = append(made, a)
+		}
+	}
+	return made
+}
+
+// canRemove says whether the administrator's sign-in still lasts, so that
+// Holdfast can remove what it made.
+func (v Setup) canRemove() bool {
+	return len(v.Authorization.SetupToken) > 0 && v.Now.Add(time.Minute).Before(v.Authorization.SetupTokenExpiresAt)
+}
+
+func names(apps []backup.SubApplication) string {
+	list := make([]string, len(apps))
+	for i, a := range apps {
+		list[i] = a.DisplayName
+	}
+	return strings.Join(list, ", ")
+}
+
+// applicationProgress says in words how far a sub-application is made.
+func applicationProgress(a backup.SubApplication) string {
+	switch a.State {
+	case backup.ApplicationPlanned:
+		return "Waiting"
+	case backup.ApplicationCreated:
+		return "Created, adding it to the tenant"
+	case backup.ApplicationPrincipal:
+		return "Granting its permissions"
+	case backup.ApplicationGranted:
+		return "Permissions granted, trying its certificate"
+	case backup.ApplicationReady:
+		return "Ready"
+	case backup.ApplicationRemoved:
+		return "Removed"
+	}
+	return string(a.State)
+}
+
+// applicationTone is the class of the dot beside it.
+func applicationTone(a backup.SubApplication) string {
+	switch {
+	case !a.Problem.IsZero():
+		return "failing"
+	case a.State == backup.ApplicationReady:
+		return "protected"
+	case a.State == backup.ApplicationPlanned, a.State == backup.ApplicationRemoved:
+		return "empty"
+	}
+	return "pending"
+}
+
+func kindName(k backup.MailboxKind) string {
+	switch k {
+	case backup.KindUser:
+		return "User"
+	case backup.KindShared:
+		return "Shared mailbox"
+	case backup.KindRoom:
+		return "Room"
+	case backup.KindEquipment:
+		return "Equipment"
+	case backup.KindGroup:
+		return "Group"
+	case backup.KindSite:
+		return "Site"
+	}
+	return "Unknown kind"
+}
+
+// licenceName says whether the provider gives an account a mailbox.
+func licenceName(l backup.LicenceState) string {
+	switch l {
+	case backup.LicenceValid:
+		return "Licensed"
+	case backup.LicenceGrace:
+		return "Licence ended, still served"
+	case backup.LicenceNone:
+		return "No mailbox licence"
+	case backup.LicenceNotNeeded:
+		return "No licence needed"
+	}
+	return "Unknown"
+}
+
+// licenceTone is the class of the dot beside it.
+func licenceTone(l backup.LicenceState) string {
+	switch l {
+	case backup.LicenceValid, backup.LicenceNotNeeded:
+		return "protected"
+	case backup.LicenceGrace:
+		return "deactivated"
+	}
+	return "empty"
+}
