@@ -142,9 +142,10 @@ type Actor struct {
 	Partner Partner // set for a partner's person
 	// Org is the organization whose portal the request is for: the person's
 	// own, or the one acted for. Zero in the Partner Portal.
-	Org    Organization
-	Role   Role   // the person's own role: owner, support, admin or viewer
-	Acting Acting // zero unless a partner's person acts for Org
+	Org     Organization
+	Role    Role   // the person's own role: owner, support, admin or viewer
+	Acting  Acting // zero unless a partner's person acts for Org
+	Address string // client address of the request, for the activity log
 }
 
 // OrgRole is the role in Org: the person's own, or admin while acting.

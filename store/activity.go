@@ -1,0 +1,177 @@
+package store
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"holdfast/backup"
+)
+
+// chainOf names the hash chain of an entry: the organization's, or the
+// partner's for entries without one.
+func chainOf(partner backup.PartnerID, org backup.OrgID) string {
+	if org != "" {
+		return "org/" + string(org)
+	}
+	return "partner/" + string(partner)
+}
+
+// record appends an entry about org (or, if empty, the partner) by actor.
+func (s *Store) record(ctx context.Context, tx *sql.Tx, by backup.Actor, org backup.OrgID, kind, subject, detail string) error {
+	return s.append(ctx, tx, entryOf(by, org, kind, subject, detail))
+}
+
+// entryOf fills an entry with who acts, from where and for whom.
+func entryOf(by backup.Actor, org backup.OrgID, kind, subject, detail string) backup.Entry {
+	e := backup.Entry{PartnerID: by.Partner.ID, OrgID: org, PersonID: by.Person.ID, Kind: kind, Subject: subject, Detail: detail, Address: by.Address}
+	if by.Org.PartnerID != "" {
+		e.PartnerID = by.Org.PartnerID
+	}
+	if by.Person.ID != "" {
+		e.Person = by.Person.Name + " <" + by.Person.Email + ">"
+		if by.IsPartner() {
+			e.Person = by.Person.Name + " (" + by.Partner.Name + ") <" + by.Person.Email + ">"
+		}
+	}
+	if by.Acting.ID != "" {
+		e.ForPerson = "for " + by.Org.Name
+	}
+	return e
+}
+
+// Record appends an entry by itself, for what changes no other row: sign-ins,
+// refusals, previews, downloads.
+func (s *Store) Record(ctx context.Context, e backup.Entry) error {
+	return s.inTx(ctx, func(tx *sql.Tx) error { return s.append(ctx, tx, e) })
+}
+
+// RecordBy appends an entry about org by actor.
+func (s *Store) RecordBy(ctx context.Context, by backup.Actor, org backup.OrgID, kind, subject, detail string) error {
+	return s.Record(ctx, entryOf(by, org, kind, subject, detail))
+}
+
+// append adds e to the end of its chain. The head's row is locked until the
+// transaction ends, so that chains never fork.
+func (s *Store) append(ctx context.Context, tx *sql.Tx, e backup.Entry) error {
+	e.ID, e.At = backup.NewID[backup.ActivityID](), time.UnixMilli(time.Now().UnixMilli()).UTC()
+	chain := chainOf(e.PartnerID, e.OrgID)
+	if _, err := tx.ExecContext(ctx, `INSERT INTO activity_heads (chain, seq, hash) VALUES ($1, 0, $2) ON CONFLICT (chain) DO NOTHING`,
+		chain, make([]byte, sha256.Size)); err != nil {
+		return fmt.Errorf("start activity chain: %w", err)
+	}
+	var previous []byte
+	if err := tx.QueryRowContext(ctx, `SELECT seq, hash FROM activity_heads WHERE chain = $1`+s.forUpdate(), chain).Scan(&e.Seq, &previous); err != nil {
+		return fmt.Errorf("read activity head: %w", err)
+	}
+	e.Seq++
+	hash := hashEntry(previous, e)
+	if _, err := tx.ExecContext(ctx, `
+		INSERT INTO activity (id, chain, seq, partner_id, org_id, at, person_id, person, for_person, address, kind, subject, detail, hash)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)`,
+		e.ID, chain, e.Seq, e.PartnerID, e.OrgID, millis(e.At), e.PersonID, e.Person, e.ForPerson, e.Address, e.Kind, e.Subject, e.Detail, hash); err != nil {
+		return fmt.Errorf("record activity: %w", err)
+	}
+	return execOne(ctx, tx, `UPDATE activity_heads SET seq = $1, hash = $2 WHERE chain = $3`, e.Seq, hash, chain)
+}
+
+// hashEntry is SHA-256(previous ‖ canonical JSON of e). The JSON is canonical
+// because the fields have a fixed order and text is encoded one way.
+func hashEntry(previous []byte, e backup.Entry) []byte {
+	data, err := json.Marshal([]any{e.ID, e.PartnerID, e.OrgID, e.Seq, millis(e.At), e.PersonID, e.Person, e.ForPerson, e.Address, e.Kind, e.Subject, e.Detail})
+	if err != nil {
+		panic("encode an activity entry: " + err.Error()) // strings and integers always encode
+	}
+	h := sha256.New()
+	h.Write(previous)
+	h.Write(data)
+	return h.Sum(nil)
+}
+
+const activityColumns = `id, partner_id, org_id, seq, at, person_id, person, for_person, address, kind, subject, detail`
+
+func scanEntry(row scanner) (backup.Entry, error) {
+	var e backup.Entry
+	var at int64
+	err := row.Scan(&e.ID, &e.PartnerID, &e.OrgID, &e.Seq, &at, &e.PersonID, &e.Person, &e.ForPerson, &e.Address, &e.Kind, &e.Subject, &e.Detail)
+	e.At = moment(at)
+	return e, err
+}
+
+// Activity returns a page of an organization's entries, newest first, and how
+// many there are in all. Pages count from 1.
+func (s *Store) Activity(ctx context.Context, org backup.OrgID, page, size int) ([]backup.Entry, int, error) {
+	return s.activity(ctx, chainOf("", org), page, size)
+}
+
+// PartnerActivity returns a page of the partner's own entries, newest first.
+func (s *Store) PartnerActivity(ctx context.Context, partner backup.PartnerID, page, size int) ([]backup.Entry, int, error) {
+	return s.activity(ctx, chainOf(partner, ""), page, size)
+}
+
+func (s *Store) activity(ctx context.Context, chain string, page, size int) ([]backup.Entry, int, error) {
+	total, err := one(ctx, s.read, scanValue[int], `SELECT seq FROM activity_heads WHERE chain = $1`, chain)
+	if errors.Is(err, backup.ErrNotFound) {
+		return nil, 0, nil
+	}
+	if err != nil {
+		return nil, 0, fmt.Errorf("count activity: %w", err)
+	}
+	list, err := collect(ctx, s.read, scanEntry, `SELECT `+activityColumns+` FROM activity WHERE chain = $1 AND seq <= $2 ORDER BY seq DESC LIMIT $3`,
+		chain, total-(max(page, 1)-1)*size, size)
+	if err != nil {
+		return nil, 0, fmt.Errorf("read activity: %w", err)
+	}
+	return list, total, nil
+}
+
+// ErrBroken says that an activity log was changed after it was written.
+var ErrBroken = errors.New("the activity log was changed after it was written")
+
+// VerifyActivity follows the chain of an organization (or, without one, of the
+// partner) and returns how many entries it has. The error wraps ErrBroken and
+// names the first entry that is changed, missing or inserted.
+func (s *Store) VerifyActivity(ctx context.Context, partner backup.PartnerID, org backup.OrgID) (int, error) {
+	chain := chainOf(partner, org)
+	rows, err := s.read.QueryContext(ctx, `SELECT `+activityColumns+`, hash FROM activity WHERE chain = $1 ORDER BY seq`, chain)
+	if err != nil {
+		return 0, fmt.Errorf("read activity: %w", err)
+	}
+	defer rows.Close()
+	previous, n := make([]byte, sha256.Size), 0
+	for rows.Next() {
+		var e backup.Entry
+		var at int64
+		var hash []byte
+		if err := rows.Scan(&e.ID, &e.PartnerID, &e.OrgID, &e.Seq, &at, &e.PersonID, &e.Person, &e.ForPerson, &e.Address, &e.Kind, &e.Subject, &e.Detail, &hash); err != nil {
+			return n, fmt.Errorf("read activity: %w", err)
+		}
+		e.At = moment(at)
+		if e.Seq != int64(n)+1 || !bytes.Equal(hash, hashEntry(previous, e)) {
+			return n, fmt.Errorf("entry %d (%s, %s): %w", n+1, e.Kind, e.At.Format(time.RFC3339), ErrBroken)
+		}
+		previous = hash
+		n++
+	}
+	if err := rows.Err(); err != nil {
+		return n, fmt.Errorf("read activity: %w", err)
+	}
+	var seq int
+	var head []byte
+	err = s.read.QueryRowContext(ctx, `SELECT seq, hash FROM activity_heads WHERE chain = $1`, chain).Scan(&seq, &head)
+	if errors.Is(err, sql.ErrNoRows) && n == 0 {
+		return 0, nil
+	}
+	if err != nil {
+		return n, fmt.Errorf("read activity head: %w", err)
+	}
+	if seq != n || !bytes.Equal(head, previous) {
+		return n, fmt.Errorf("%d entries where there should be %d: %w", n, seq, ErrBroken)
+	}
+	return n, nil
+}

@@ -1,0 +1,277 @@
+package store
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"database/sql"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"holdfast/backup"
+)
+
+const personColumns = `p.id, p.name, p.email, p.password_hash, p.created_at`
+
+func scanPerson(row scanner) (backup.Person, error) {
+	var p backup.Person
+	var created int64
+	err := row.Scan(&p.ID, &p.Name, &p.Email, &p.PasswordHash, &created)
+	p.CreatedAt = moment(created)
+	return p, err
+}
+
+// CountPeople returns how many people have an account.
+func (s *Store) CountPeople(ctx context.Context) (int, error) {
+	n, err := one(ctx, s.read, scanValue[int], `SELECT count(*) FROM people`)
+	if err != nil {
+		return 0, fmt.Errorf("count people: %w", err)
+	}
+	return n, nil
+}
+
+// Person returns a person.
+func (s *Store) Person(ctx context.Context, id backup.PersonID) (backup.Person, error) {
+	return one(ctx, s.read, scanPerson, `SELECT `+personColumns+` FROM people p WHERE p.id = $1`, id)
+}
+
+// PersonByEmail returns the person with an e-mail address, in any case.
+func (s *Store) PersonByEmail(ctx context.Context, email string) (backup.Person, error) {
+	return one(ctx, s.read, scanPerson, `SELECT `+personColumns+` FROM people p WHERE p.email_folded = $1`, backup.FoldEmail(email))
+}
+
+// Member is a person of an organization or of the partner, with their role.
+type Member struct {
+	backup.Person
+	Role backup.Role
+}
+
+// Members returns the people of an organization in order of their names.
+func (s *Store) Members(ctx context.Context, org backup.OrgID) ([]Member, error) {
+	return collect(ctx, s.read, scanMember, `
+		SELECT `+personColumns+`, m.role FROM memberships m JOIN people p ON p.id = m.person_id
+		WHERE m.org_id = $1 ORDER BY lower(p.name), p.id`, org)
+}
+
+// Staff returns the partner's own people in order of their names.
+func (s *Store) Staff(ctx context.Context, partner backup.PartnerID) ([]Member, error) {
+	return collect(ctx, s.read, scanMember, `
+		SELECT `+personColumns+`, m.role FROM memberships m JOIN people p ON p.id = m.person_id
+		WHERE m.partner_id = $1 ORDER BY lower(p.name), p.id`, partner)
+}
+
+func scanMember(row scanner) (Member, error) {
+	var m Member
+	var created int64
+	err := row.Scan(&m.ID, &m.Name, &m.Email, &m.PasswordHash, &created, &m.Role)
+	m.CreatedAt = moment(created)
+	return m, err
+}
+
+// Memberships returns where a person belongs.
+func (s *Store) Memberships(ctx context.Context, id backup.PersonID) ([]backup.Membership, error) {
+	return collect(ctx, s.read, scanMembership, `
+		SELECT person_id, coalesce(partner_id, ''), coalesce(org_id, ''), role FROM memberships WHERE person_id = $1
+		ORDER BY partner_id, org_id`, id)
+}
+
+func scanMembership(row scanner) (backup.Membership, error) {
+	var m backup.Membership
+	err := row.Scan(&m.PersonID, &m.PartnerID, &m.OrgID, &m.Role)
+	return m, err
+}
+
+// SetUpPartner makes the partner and its first owner in a store without
+// people, and returns that owner as an actor. It returns backup.FieldErrors
+// naming partner, name or email, and backup.ErrConflict if there are people.
+func (s *Store) SetUpPartner(ctx context.Context, name string, owner backup.Person) (backup.Actor, error) {
+	var actor backup.Actor
+	err := s.inTx(ctx, func(tx *sql.Tx) error {
+		var err error
+		actor, err = s.setUpPartner(ctx, tx, name, owner)
+		return err
+	})
+	return actor, err
+}
+
+func (s *Store) setUpPartner(ctx context.Context, tx *sql.Tx, name string, owner backup.Person) (backup.Actor, error) {
+	name = strings.TrimSpace(name)
+	fields := backup.FieldErrors{}
+	if err := owner.Validate(); err != nil {
+		if f, ok := errors.AsType[backup.FieldErrors](err); ok {
+			fields = f
+		}
+	}
+	if name == "" || len([]rune(name)) > 100 {
+		fields["partner"] = "Enter the name of your company, at most 100 characters."
+	}
+	if err := fields.OrNil(); err != nil {
+		return backup.Actor{}, err
+	}
+	n, err := one(ctx, tx, scanValue[int], `SELECT count(*) FROM people`)
+	if err != nil {
+		return backup.Actor{}, fmt.Errorf("count people: %w", err)
+	}
+	if n > 0 {
+		return backup.Actor{}, fmt.Errorf("set up a store with people: %w", backup.ErrConflict)
+	}
+	partner := backup.Partner{ID: backup.NewID[backup.PartnerID](), Name: name, CreatedAt: time.Now()}
+	if _, err := tx.ExecContext(ctx, `INSERT INTO partners (id, name, created_at) VALUES ($1, $2, $3)`,
+		partner.ID, partner.Name, millis(partner.CreatedAt)); err != nil {
+		return backup.Actor{}, fmt.Errorf("create partner: %w", err)
+	}
+	if owner.ID == "" {
+		owner.ID = backup.NewID[backup.PersonID]()
+	}
+	actor := backup.Actor{Person: owner, Partner: partner, Role: backup.RoleOwner}
+	if err := s.createPerson(ctx, tx, owner, backup.Membership{PartnerID: partner.ID, Role: backup.RoleOwner}, actor); err != nil {
+		return backup.Actor{}, err
+	}
+	return actor, nil
+}
+
+// CreatePerson makes a person with one membership. It returns
+// backup.FieldErrors if a field breaks a rule or the e-mail address is taken.
+func (s *Store) CreatePerson(ctx context.Context, p backup.Person, m backup.Membership, by backup.Actor) error {
+	return s.inTx(ctx, func(tx *sql.Tx) error { return s.createPerson(ctx, tx, p, m, by) })
+}
+
+func (s *Store) createPerson(ctx context.Context, tx *sql.Tx, p backup.Person, m backup.Membership, by backup.Actor) error {
+	p.Name, p.Email = strings.TrimSpace(p.Name), strings.TrimSpace(p.Email)
+	if err := p.Validate(); err != nil {
+		return err
+	}
+	_, err := tx.ExecContext(ctx, `
+		INSERT INTO people (id, name, email, email_folded, password_hash, created_at) VALUES ($1, $2, $3, $4, $5, $6)`,
+		p.ID, p.Name, p.Email, backup.FoldEmail(p.Email), p.PasswordHash, millis(time.Now()))
+	if constraintOf(err) == constraintUnique {
+		return backup.FieldErrors{"email": "Somebody already signs in with this address. Enter another one."}
+	}
+	if err != nil {
+		return fmt.Errorf("create person: %w", err)
+	}
+	if _, err := tx.ExecContext(ctx, `
+		INSERT INTO memberships (person_id, partner_id, org_id, role) VALUES ($1, $2, $3, $4)`,
+		p.ID, nullable(m.PartnerID), nullable(m.OrgID), m.Role); err != nil {
+		return fmt.Errorf("create membership: %w", conflict(err))
+	}
+	return s.record(ctx, tx, by, m.OrgID, "person.create", p.Name+" <"+p.Email+">", "role "+string(m.Role))
+}
+
+// nullable is NULL for an empty identifier.
+func nullable[T ~string](id T) any {
+	if id == "" {
+		return nil
+	}
+	return string(id)
+}
+
+// SetPassword saves the hash of a person's password and ends all their
+// sessions but keep.
+func (s *Store) SetPassword(ctx context.Context, id backup.PersonID, hash string, keep backup.SessionID) error {
+	return s.inTx(ctx, func(tx *sql.Tx) error {
+		if err := execOne(ctx, tx, `UPDATE people SET password_hash = $1 WHERE id = $2`, hash, id); err != nil {
+			return fmt.Errorf("set password: %w", err)
+		}
+		_, err := tx.ExecContext(ctx, `DELETE FROM web_sessions WHERE person_id = $1 AND id <> $2`, id, keep)
+		return err
+	})
+}
+
+// Purposes of a set-up link.
+const (
+	SetUpFirst    = "first"    // the first account of a new store
+	SetUpPassword = "password" // a person's first or new password
+)
+
+// SetUpLink lets whoever holds its token do one thing once.
+type SetUpLink struct {
+	Purpose   string
+	PersonID  backup.PersonID // of SetUpPassword
+	ExpiresAt time.Time
+}
+
+// NewSetUpLink stores a link and returns its token, which is kept only as a
+// hash. An earlier link for the same thing ends.
+func (s *Store) NewSetUpLink(ctx context.Context, l SetUpLink) (backup.Secret, error) {
+	token := rand.Text()
+	err := s.inTx(ctx, func(tx *sql.Tx) error {
+		if _, err := tx.ExecContext(ctx, `DELETE FROM set_up_links WHERE purpose = $1 AND person_id = $2`, l.Purpose, l.PersonID); err != nil {
+			return err
+		}
+		_, err := tx.ExecContext(ctx, `INSERT INTO set_up_links (token_hash, purpose, person_id, expires_at) VALUES ($1, $2, $3, $4)`,
+			hashToken(token), l.Purpose, l.PersonID, millis(l.ExpiresAt))
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("make set-up link: %w", err)
+	}
+	return backup.Secret(token), nil
+}
+
+func hashToken(token string) []byte {
+	h := sha256.Sum256([]byte(token))
+	return h[:]
+}
+
+// SetUpLink returns the link of a token that was not used and is not too old.
+func (s *Store) SetUpLink(ctx context.Context, token string) (SetUpLink, error) {
+	return s.setUpLink(ctx, s.read, token)
+}
+
+func (s *Store) setUpLink(ctx context.Context, q querier, token string) (SetUpLink, error) {
+	return one(ctx, q, func(row scanner) (SetUpLink, error) {
+		var l SetUpLink
+		var expires int64
+		err := row.Scan(&l.Purpose, &l.PersonID, &expires)
+		l.ExpiresAt = moment(expires)
+		return l, err
+	}, `SELECT purpose, person_id, expires_at FROM set_up_links WHERE token_hash = $1 AND expires_at > $2`,
+		hashToken(token), millis(time.Now()))
+}
+
+// UseSetUpFirst makes the partner and its owner with the link of the first
+// start, which is used up by it.
+func (s *Store) UseSetUpFirst(ctx context.Context, token, partner string, owner backup.Person) (backup.Actor, error) {
+	var actor backup.Actor
+	err := s.inTx(ctx, func(tx *sql.Tx) error {
+		if err := s.useLink(ctx, tx, token, SetUpFirst, ""); err != nil {
+			return err
+		}
+		var err error
+		actor, err = s.setUpPartner(ctx, tx, partner, owner)
+		return err
+	})
+	return actor, err
+}
+
+// UseSetUpPassword sets the password of the link's person, which uses the link
+// up and ends the person's sessions.
+func (s *Store) UseSetUpPassword(ctx context.Context, token, hash string) (backup.Person, error) {
+	var person backup.Person
+	err := s.inTx(ctx, func(tx *sql.Tx) error {
+		link, err := s.setUpLink(ctx, tx, token)
+		if err != nil {
+			return err
+		}
+		if err := s.useLink(ctx, tx, token, SetUpPassword, link.PersonID); err != nil {
+			return err
+		}
+		if err := execOne(ctx, tx, `UPDATE people SET password_hash = $1 WHERE id = $2`, hash, link.PersonID); err != nil {
+			return fmt.Errorf("set password: %w", err)
+		}
+		if _, err := tx.ExecContext(ctx, `DELETE FROM web_sessions WHERE person_id = $1`, link.PersonID); err != nil {
+			return fmt.Errorf("end sessions: %w", err)
+		}
+		person, err = one(ctx, tx, scanPerson, `SELECT `+personColumns+` FROM people p WHERE p.id = $1`, link.PersonID)
+		return err
+	})
+	return person, err
+}
+
+func (s *Store) useLink(ctx context.Context, tx *sql.Tx, token, purpose string, person backup.PersonID) error {
+	return execOne(ctx, tx, `DELETE FROM set_up_links WHERE token_hash = $1 AND purpose = $2 AND person_id = $3 AND expires_at > $4`,
+		hashToken(token), purpose, person, millis(time.Now()))
+}
