@@ -48,9 +48,6 @@ const slowDown = 5 * time.Second
 func (c *Client) PollDevice(ctx context.Context, tenant string, code backup.Secret) (Grant, error) {
 	form := url.Values{"grant_type": {"urn:ietf:params:oauth:grant-type:device_code"}, "device_code": {code.Reveal()}}
 	t, err := c.personToken(ctx, tenant, form, deviceMeanings, personMeanings)
-	if p, ok := errors.AsType[*backup.Problem](err); ok && p.Code == "slow_down" {
-		p.RetryAfter = max(p.RetryAfter, slowDown)
-	}
 	if err != nil {
 		return Grant{}, err
 	}

@@ -58,6 +58,7 @@ var entraMeanings = map[string]meaning{
 	"server_error": {backup.ProblemUnavailable, "Microsoft's sign-in failed for the moment. Try again.", true},
 	"90002":        tenantGone, "900023": tenantGone, "5000224": tenantGone,
 	"500011": noExchange, "650052": noExchange,
+	"700024": {backup.ProblemCredential, "The clock of the server that Holdfast runs on is wrong by minutes, so Microsoft refuses its signatures. Set the clock.", true},
 }
 
 var (
@@ -102,13 +103,20 @@ var personMeanings = map[string]meaning{
 var otherTenant = meaning{backup.ProblemWrongTenant,
 	"The account that signed in does not belong to this tenant. Sign in with an administrator account of the tenant itself; guests and partner accounts cannot be used.", false}
 
-// deviceMeanings are for the answers to PollDevice; the rest is personMeanings.
-var deviceMeanings = map[string]meaning{
-	"authorization_pending": devicePending, "70016": devicePending, "50199": devicePending, "slow_down": devicePending,
+// deviceNames are the names of RFC 8628, and those that Entra uses beside them.
+// They come in answers to PollDevice only.
+var deviceNames = map[string]meaning{
+	"authorization_pending": devicePending, "slow_down": devicePending,
 	"authorization_declined": {backup.ProblemDeviceDeclined,
 		"The request was declined at Microsoft's page. Get a new code and select Continue there, or authorize in this browser.", false},
-	"expired_token": deviceExpired, "code_expired": deviceExpired, "70019": deviceExpired, "70020": deviceExpired,
-	"bad_verification_code": deviceExpired, "70018": deviceExpired, "90120": deviceExpired, "50134": deviceExpired,
+	"expired_token": deviceExpired, "code_expired": deviceExpired, "bad_verification_code": deviceExpired,
+}
+
+// deviceMeanings are numbers in the answers to PollDevice; the rest is
+// personMeanings.
+var deviceMeanings = map[string]meaning{
+	"70016": devicePending, "50199": devicePending,
+	"70019": deviceExpired, "70020": deviceExpired, "70018": deviceExpired, "90120": deviceExpired, "50134": deviceExpired,
 	"53003": deviceBlocked, "53000": deviceBlocked, "53001": deviceBlocked, "53002": deviceBlocked, "50097": deviceBlocked,
 	"530032": deviceBlocked, "530034": deviceBlocked, "530035": deviceBlocked,
 	"50076": deviceMFA, "50079": deviceMFA, "50074": deviceMFA, "50158": deviceMFA,
@@ -157,19 +165,32 @@ var (
 		"A Conditional Access policy for workload identities blocks Holdfast's application. Allow it from the address of this server.", false}
 )
 
-// entraProblem reads a refusal with the given tables, the more special ones first.
+// entraProblem reads a refusal with the given tables, the more special ones
+// first. The names of RFC 8628 say all; otherwise numbers say more than names.
 func entraProblem(r refusal, cause error, tables ...map[string]meaning) *backup.Problem {
-	tables = append(tables, entraMeanings)
-	for i := len(r.codes) - 1; i >= 0; i-- { // the number before the name
-		for _, table := range tables {
-			if m, ok := table[r.codes[i]]; ok {
+	name := ""
+	if len(r.codes) > 0 {
+		name = r.codes[0]
+	}
+	if m, ok := deviceNames[name]; ok {
+		p := r.problem(m, cause)
+		if name == "slow_down" {
+			p.RetryAfter = max(p.RetryAfter, slowDown)
+		}
+		return p
+	}
+	codes := r.codes
+	if len(codes) > 1 {
+		codes = []string{codes[1], name}
+		if name == "invalid_request" || name == "invalid_resource" {
+			codes = codes[:1] // says too little to hide a number that support needs
+		}
+	}
+	for _, code := range codes {
+		for _, table := range append(tables, entraMeanings) {
+			if m, ok := table[code]; ok {
 				return r.problem(m, cause)
 			}
-		}
-		// A number that no table has still has its name; but a name that says little
-		// must not hide a number that support needs.
-		if i > 0 && (r.codes[0] == "invalid_request" || r.codes[0] == "invalid_resource") {
-			break
 		}
 	}
 	m, _ := r.general()

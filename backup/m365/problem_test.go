@@ -36,6 +36,7 @@ func TestEntraRefusals(t *testing.T) {
 		{"blocked device code", `{"error":"interaction_required","error_codes":[53003]}`, device, backup.ProblemDeviceBlocked, "AADSTS53003", false},
 		{"pending", `{"error":"authorization_pending","error_codes":[70016]}`, device, backup.ProblemDevicePending, "AADSTS70016", true},
 		{"slow down", `{"error":"slow_down"}`, device, backup.ProblemDevicePending, "slow_down", true},
+		{"declined with a number", `{"error":"authorization_declined","error_codes":[65004]}`, device, backup.ProblemDeviceDeclined, "AADSTS65004", false},
 		{"declined", `{"error":"authorization_declined"}`, device, backup.ProblemDeviceDeclined, "authorization_declined", false},
 		{"expired", `{"error":"expired_token","error_codes":[70020]}`, device, backup.ProblemDeviceExpired, "AADSTS70020", false},
 		{"expired, other name", `{"error":"code_expired"}`, device, backup.ProblemDeviceExpired, "code_expired", false},
@@ -76,7 +77,7 @@ func TestUnknownRefusalShowsCodeTimeAndRequest(t *testing.T) {
 // weaken a policy against device codes.
 func TestMeaningsAreSentences(t *testing.T) {
 	for name, table := range map[string]map[string]meaning{
-		"entra": entraMeanings, "person": personMeanings, "device": deviceMeanings, "refresh": roleRefreshMeanings,
+		"entra": entraMeanings, "person": personMeanings, "device": deviceMeanings, "device names": deviceNames, "refresh": roleRefreshMeanings,
 		"application": applicationMeanings, "directory": directoryMeanings, "mailbox": mailboxMeanings,
 	} {
 		for code, m := range table {
