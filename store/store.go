@@ -11,7 +11,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"log/slog"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -85,7 +84,7 @@ func (s *Store) prepare(ctx context.Context, cfg Config) error {
 		return s.openError(cfg.URL, err)
 	}
 	var err error
-	if s.queue, err = river.NewClient(s.driver, &river.Config{Logger: slog.New(slog.DiscardHandler)}); err != nil {
+	if s.queue, err = river.NewClient(s.driver, &river.Config{Logger: discardLog}); err != nil {
 		return fmt.Errorf("open the job queue: %w", err)
 	}
 	return s.loadKeyset(ctx, cfg.RootKey)
@@ -160,7 +159,7 @@ func (s *Store) migrate(ctx context.Context) error {
 	if _, err := provider.Up(ctx); err != nil {
 		return fmt.Errorf("migrate: %w", err)
 	}
-	jobs, err := rivermigrate.New(s.driver, &rivermigrate.Config{Logger: slog.New(slog.DiscardHandler)})
+	jobs, err := rivermigrate.New(s.driver, &rivermigrate.Config{Logger: discardLog})
 	if err != nil {
 		return fmt.Errorf("prepare the job queue: %w", err)
 	}

@@ -1,0 +1,134 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"time"
+
+	"holdfast/backup"
+)
+
+const connectionColumns = `id, org_id, provider, method, tenant_id, tenant_name, tenant_domain, workloads, problem, created_at, ready_at, listed_at`
+
+func scanConnection(row scanner) (backup.Connection, error) {
+	var c backup.Connection
+	var workloads, problem string
+	var created, ready, listed int64
+	err := row.Scan(&c.ID, &c.OrgID, &c.Provider, &c.Method, &c.TenantID, &c.TenantName, &c.TenantDomain, &workloads, &problem, &created, &ready, &listed)
+	c.Workloads, c.Problem = workloadsOf(workloads), problemOf(problem)
+	c.CreatedAt, c.ReadyAt, c.ListedAt = moment(created), moment(ready), moment(listed)
+	return c, err
+}
+
+// Connections returns an organization's connections, the oldest first.
+func (s *Store) Connections(ctx context.Context, org backup.OrgID) ([]backup.Connection, error) {
+	return collect(ctx, s.read, scanConnection, `SELECT `+connectionColumns+` FROM connections WHERE org_id = $1 ORDER BY created_at, id`, org)
+}
+
+// Connection returns a connection of an organization.
+func (s *Store) Connection(ctx context.Context, org backup.OrgID, id backup.ConnectionID) (backup.Connection, error) {
+	return one(ctx, s.read, scanConnection, `SELECT `+connectionColumns+` FROM connections WHERE org_id = $1 AND id = $2`, org, id)
+}
+
+// ConnectionsListedBefore returns the completed connections of all
+// organizations whose accounts were listed before a time.
+func (s *Store) ConnectionsListedBefore(ctx context.Context, t time.Time) ([]backup.Connection, error) {
+	return collect(ctx, s.read, scanConnection, `SELECT `+connectionColumns+` FROM connections
+		WHERE ready_at > 0 AND listed_at < $1 ORDER BY listed_at LIMIT 100`, millis(t))
+}
+
+// SaveConnection makes or replaces a connection. A tenant that another
+// organization uses is backup.ErrConflict.
+func (s *Store) SaveConnection(ctx context.Context, c backup.Connection, by backup.Actor) error {
+	return s.inTx(ctx, func(tx *sql.Tx) error { return s.saveConnection(ctx, tx, c, by) })
+}
+
+func (s *Store) saveConnection(ctx context.Context, tx *sql.Tx, c backup.Connection, by backup.Actor) error {
+	err := execOne(ctx, tx, `
+		INSERT INTO connections (id, org_id, provider, method, tenant_id, tenant_name, tenant_domain, workloads, problem, created_at, ready_at, listed_at)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
+		ON CONFLICT (id) DO UPDATE SET method = excluded.method, tenant_name = excluded.tenant_name, tenant_domain = excluded.tenant_domain,
+			workloads = excluded.workloads, problem = excluded.problem, ready_at = excluded.ready_at, listed_at = excluded.listed_at
+		WHERE connections.org_id = excluded.org_id`,
+		c.ID, c.OrgID, c.Provider, c.Method, c.TenantID, c.TenantName, c.TenantDomain, workloadsText(c.Workloads), problemText(c.Problem),
+		millis(c.CreatedAt), millis(c.ReadyAt), millis(c.ListedAt))
+	if err != nil {
+		return fmt.Errorf("save connection: %w", err)
+	}
+	return s.record(ctx, tx, by, c.OrgID, "connection.save", c.TenantDomain, "tenant "+c.TenantID)
+}
+
+// SetConnectionProblem says what keeps a whole connection from working, or
+// that nothing does.
+func (s *Store) SetConnectionProblem(ctx context.Context, org backup.OrgID, id backup.ConnectionID, p backup.Problem) error {
+	return execOne(ctx, s.db, `UPDATE connections SET problem = $1 WHERE org_id = $2 AND id = $3`, problemText(p), org, id)
+}
+
+// SetConnectionListed says that the accounts were listed, which also shows
+// that the connection works.
+func (s *Store) SetConnectionListed(ctx context.Context, org backup.OrgID, id backup.ConnectionID, at time.Time) error {
+	return execOne(ctx, s.db, `UPDATE connections SET listed_at = $1, problem = '' WHERE org_id = $2 AND id = $3`, millis(at), org, id)
+}
+
+// DeleteConnection removes a connection that was never completed, with its
+// sub-applications, role and accounts. One in use is backup.ErrNotFound.
+func (s *Store) DeleteConnection(ctx context.Context, org backup.OrgID, id backup.ConnectionID) error {
+	return s.inTx(ctx, func(tx *sql.Tx) error {
+		for _, table := range []string{"sub_applications", "custom_roles", "mailboxes"} {
+			if _, err := tx.ExecContext(ctx, `DELETE FROM `+table+` WHERE org_id = $1 AND connection_id = $2
+				AND EXISTS (SELECT 1 FROM connections c WHERE c.id = $2 AND c.ready_at = 0)`, org, id); err != nil { //nolint:gosec // a fixed list of tables
+				return fmt.Errorf("delete connection's %s: %w", table, err)
+			}
+		}
+		return execOne(ctx, tx, `DELETE FROM connections WHERE org_id = $1 AND id = $2 AND ready_at = 0`, org, id)
+	})
+}
+
+const subApplicationColumns = `id, org_id, connection_id, workload, display_name, state, object_id, app_id, principal_id, certificate, private_key_sealed, not_after, problem, updated_at`
+
+func (s *Store) scanSubApplication(row scanner) (backup.SubApplication, error) {
+	var a backup.SubApplication
+	var sealed []byte
+	var problem string
+	var notAfter, updated int64
+	if err := row.Scan(&a.ID, &a.OrgID, &a.ConnectionID, &a.Workload, &a.DisplayName, &a.State, &a.ObjectID, &a.AppID, &a.PrincipalID,
+		&a.Certificate, &sealed, &notAfter, &problem, &updated); err != nil {
+		return a, err
+	}
+	a.Problem, a.NotAfter, a.UpdatedAt = problemOf(problem), moment(notAfter), moment(updated)
+	key, err := s.unseal(sealed, place("sub_applications", a.OrgID, "private_key", string(a.ID)))
+	a.PrivateKey = key
+	return a, err
+}
+
+// SubApplications returns the sub-applications of a connection, mail first.
+func (s *Store) SubApplications(ctx context.Context, org backup.OrgID, connection backup.ConnectionID) ([]backup.SubApplication, error) {
+	return collect(ctx, s.read, s.scanSubApplication, `SELECT `+subApplicationColumns+` FROM sub_applications
+		WHERE org_id = $1 AND connection_id = $2 ORDER BY workload DESC`, org, connection)
+}
+
+// SaveSubApplication makes or replaces a sub-application. A connection has one
+// per workload: another is backup.ErrConflict.
+func (s *Store) SaveSubApplication(ctx context.Context, a backup.SubApplication) error {
+	return s.saveSubApplication(ctx, s.db, a)
+}
+
+func (s *Store) saveSubApplication(ctx context.Context, q querier, a backup.SubApplication) error {
+	sealed, err := s.seal(a.PrivateKey, place("sub_applications", a.OrgID, "private_key", string(a.ID)))
+	if err != nil {
+		return err
+	}
+	err = execOne(ctx, q, `
+		INSERT INTO sub_applications (`+subApplicationColumns+`) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)
+		ON CONFLICT (id) DO UPDATE SET display_name = excluded.display_name, state = excluded.state, object_id = excluded.object_id,
+			app_id = excluded.app_id, principal_id = excluded.principal_id, certificate = excluded.certificate,
+			private_key_sealed = excluded.private_key_sealed, not_after = excluded.not_after, problem = excluded.problem, updated_at = excluded.updated_at
+		WHERE sub_applications.org_id = excluded.org_id`,
+		a.ID, a.OrgID, a.ConnectionID, a.Workload, a.DisplayName, a.State, a.ObjectID, a.AppID, a.PrincipalID,
+		a.Certificate, sealed, millis(a.NotAfter), problemText(a.Problem), millis(time.Now()))
+	if err != nil {
+		return fmt.Errorf("save sub-application: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,242 @@
+package store
+
+import (
+	"context"
+	"crypto/rand"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"holdfast/backup"
+)
+
+const sessionColumns = `s.id, s.person_id, s.acting_id, s.created_at, s.seen_at, s.expires_at, s.address, s.agent`
+
+func scanSession(row scanner) (backup.Session, error) {
+	var v backup.Session
+	var created, seen, expires int64
+	err := row.Scan(&v.ID, &v.PersonID, &v.ActingID, &created, &seen, &expires, &v.Address, &v.Agent)
+	v.CreatedAt, v.SeenAt, v.ExpiresAt = moment(created), moment(seen), moment(expires)
+	return v, err
+}
+
+// CreateSession stores a session and returns its secret, which is kept only as
+// a hash. v.PersonID may be empty for a visitor who has not signed in.
+func (s *Store) CreateSession(ctx context.Context, v backup.Session) (backup.SessionID, backup.Secret, error) {
+	v.ID = backup.NewID[backup.SessionID]()
+	secret := rand.Text() + rand.Text()
+	_, err := s.db.ExecContext(ctx, `
+		INSERT INTO web_sessions (id, secret_hash, person_id, created_at, seen_at, expires_at, address, agent)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`,
+		v.ID, hashToken(secret), v.PersonID, millis(v.CreatedAt), millis(v.CreatedAt), millis(v.ExpiresAt), v.Address, clip(v.Agent, 300))
+	if err != nil {
+		return "", nil, fmt.Errorf("create session: %w", err)
+	}
+	return v.ID, backup.Secret(secret), nil
+}
+
+// SessionBySecret returns the session of a cookie and the values kept with it.
+func (s *Store) SessionBySecret(ctx context.Context, secret string) (backup.Session, map[string]string, error) {
+	var data []byte
+	v, err := one(ctx, s.read, func(row scanner) (backup.Session, error) {
+		var v backup.Session
+		var created, seen, expires int64
+		err := row.Scan(&v.ID, &v.PersonID, &v.ActingID, &created, &seen, &expires, &v.Address, &v.Agent, &data)
+		v.CreatedAt, v.SeenAt, v.ExpiresAt = moment(created), moment(seen), moment(expires)
+		return v, err
+	}, `SELECT `+sessionColumns+`, s.data FROM web_sessions s WHERE s.secret_hash = $1 AND s.expires_at > $2`,
+		hashToken(secret), millis(time.Now()))
+	if err != nil {
+		return v, nil, err
+	}
+	values := map[string]string{}
+	plain, err := s.unseal(data, place("web_sessions", "", "data", string(v.ID)))
+	if err != nil || plain == nil {
+		return v, values, err
+	}
+	if err := json.Unmarshal(plain, &values); err != nil {
+		return v, nil, fmt.Errorf("read session values: %w", err)
+	}
+	return v, values, nil
+}
+
+// SaveSessionValues replaces what is kept with a session.
+func (s *Store) SaveSessionValues(ctx context.Context, id backup.SessionID, values map[string]string) error {
+	var data []byte
+	if len(values) > 0 {
+		plain, err := json.Marshal(values)
+		if err != nil {
+			return fmt.Errorf("encode session values: %w", err)
+		}
+		if data, err = s.seal(plain, place("web_sessions", "", "data", string(id))); err != nil {
+			return err
+		}
+	}
+	return execOne(ctx, s.db, `UPDATE web_sessions SET data = $1 WHERE id = $2`, data, id)
+}
+
+// TouchSession notes a use of a session and how long it now lasts.
+func (s *Store) TouchSession(ctx context.Context, id backup.SessionID, expires time.Time, address, agent string) error {
+	return execOne(ctx, s.db, `UPDATE web_sessions SET seen_at = $1, expires_at = $2, address = $3, agent = $4 WHERE id = $5`,
+		millis(time.Now()), millis(expires), address, clip(agent, 300), id)
+}
+
+// Sessions returns a person's sessions, the last used first.
+func (s *Store) Sessions(ctx context.Context, person backup.PersonID) ([]backup.Session, error) {
+	return collect(ctx, s.read, scanSession, `SELECT `+sessionColumns+` FROM web_sessions s
+		WHERE s.person_id = $1 AND s.expires_at > $2 ORDER BY s.seen_at DESC`, person, millis(time.Now()))
+}
+
+// EndSession ends one session of a person (or of a visitor, with "").
+func (s *Store) EndSession(ctx context.Context, person backup.PersonID, id backup.SessionID) error {
+	return execOne(ctx, s.db, `DELETE FROM web_sessions WHERE person_id = $1 AND id = $2`, person, id)
+}
+
+// EndSessions ends all sessions of a person but one.
+func (s *Store) EndSessions(ctx context.Context, person backup.PersonID, except backup.SessionID) error {
+	_, err := s.db.ExecContext(ctx, `DELETE FROM web_sessions WHERE person_id = $1 AND id <> $2`, person, except)
+	return err
+}
+
+// DeleteExpiredSessions removes sessions, links and failure counters that have
+// outlived their use.
+func (s *Store) DeleteExpiredSessions(ctx context.Context, now time.Time) error {
+	_, err1 := s.db.ExecContext(ctx, `DELETE FROM web_sessions WHERE expires_at <= $1`, millis(now))
+	_, err2 := s.db.ExecContext(ctx, `DELETE FROM set_up_links WHERE expires_at <= $1`, millis(now))
+	_, err3 := s.db.ExecContext(ctx, `DELETE FROM sign_in_failures WHERE at <= $1`, millis(now.Add(-24*time.Hour)))
+	return errors.Join(err1, err2, err3)
+}
+
+// FailedSignIns counts the failures under a key (an account or an address)
+// since a time.
+func (s *Store) FailedSignIns(ctx context.Context, key string, since time.Time) (int, error) {
+	return one(ctx, s.read, scanValue[int], `SELECT count(*) FROM sign_in_failures WHERE key = $1 AND at > $2`, key, millis(since))
+}
+
+// RecordSignIn notes the outcome of a sign-in under a key; a success forgets
+// the failures.
+func (s *Store) RecordSignIn(ctx context.Context, key string, ok bool) error {
+	if ok {
+		_, err := s.db.ExecContext(ctx, `DELETE FROM sign_in_failures WHERE key = $1`, key)
+		return err
+	}
+	_, err := s.db.ExecContext(ctx, `INSERT INTO sign_in_failures (key, at) VALUES ($1, $2)`, key, millis(time.Now()))
+	return err
+}
+
+func clip(s string, n int) string {
+	if len(s) > n {
+		return strings.ToValidUTF8(s[:n], "")
+	}
+	return s
+}
+
+const actingColumns = `id, person_id, org_id, reason, started_at, ends_at, ended_at`
+
+func scanActing(row scanner) (backup.Acting, error) {
+	var a backup.Acting
+	var started, ends, ended int64
+	err := row.Scan(&a.ID, &a.PersonID, &a.OrgID, &a.Reason, &started, &ends, &ended)
+	a.StartedAt, a.EndsAt, a.EndedAt = moment(started), moment(ends), moment(ended)
+	return a, err
+}
+
+// StartActing lets a partner's person act for one of the partner's
+// organizations in their session. It returns backup.FieldErrors naming reason.
+func (s *Store) StartActing(ctx context.Context, by backup.Actor, org backup.OrgID, reason string) (backup.Acting, error) {
+	now := time.Now()
+	a := backup.Acting{ID: backup.NewID[backup.ActingID](), PersonID: by.Person.ID, OrgID: org, Reason: strings.TrimSpace(reason),
+		StartedAt: now, EndsAt: now.Add(backup.ActingMax)}
+	if !by.IsPartner() {
+		return a, backup.ErrForbidden
+	}
+	if err := a.Validate(); err != nil {
+		return a, err
+	}
+	err := s.inTx(ctx, func(tx *sql.Tx) error {
+		o, err := one(ctx, tx, scanOrganization, `SELECT `+organizationColumns+` FROM organizations o WHERE o.partner_id = $1 AND o.id = $2`, by.Partner.ID, org)
+		if err != nil {
+			return err
+		}
+		if _, err := tx.ExecContext(ctx, `INSERT INTO actings (id, person_id, org_id, reason, started_at, ends_at) VALUES ($1, $2, $3, $4, $5, $6)`,
+			a.ID, a.PersonID, a.OrgID, a.Reason, millis(a.StartedAt), millis(a.EndsAt)); err != nil {
+			return fmt.Errorf("start acting: %w", conflict(err))
+		}
+		if err := execOne(ctx, tx, `UPDATE web_sessions SET acting_id = $1 WHERE id = $2 AND person_id = $3`, a.ID, by.Session, by.Person.ID); err != nil {
+			return fmt.Errorf("start acting: %w", err)
+		}
+		by.Acting, by.Org = a, o
+		return s.record(ctx, tx, by, org, "acting.start", o.Name, "reason: "+a.Reason)
+	})
+	return a, err
+}
+
+// StopActing ends the acting of by's session.
+func (s *Store) StopActing(ctx context.Context, by backup.Actor) error {
+	return s.inTx(ctx, func(tx *sql.Tx) error {
+		if err := execOne(ctx, tx, `UPDATE actings SET ended_at = $1 WHERE id = $2 AND person_id = $3 AND ended_at = 0`,
+			millis(time.Now()), by.Acting.ID, by.Person.ID); err != nil {
+			return fmt.Errorf("stop acting: %w", err)
+		}
+		if _, err := tx.ExecContext(ctx, `UPDATE web_sessions SET acting_id = '' WHERE acting_id = $1`, by.Acting.ID); err != nil {
+			return fmt.Errorf("stop acting: %w", err)
+		}
+		return s.record(ctx, tx, by, by.Org.ID, "acting.stop", by.Org.Name, "")
+	})
+}
+
+// Actor reads anew who the person of a session is and for whom they work.
+func (s *Store) Actor(ctx context.Context, v backup.Session) (backup.Actor, error) {
+	a := backup.Actor{Session: v.ID}
+	var err error
+	if a.Person, err = s.Person(ctx, v.PersonID); err != nil {
+		return a, err
+	}
+	memberships, err := s.Memberships(ctx, v.PersonID)
+	if err != nil {
+		return a, err
+	}
+	if len(memberships) == 0 {
+		return a, backup.ErrNotFound
+	}
+	m := memberships[0]
+	a.Role = m.Role
+	if m.OrgID != "" {
+		if a.Org, err = s.OrganizationByID(ctx, m.OrgID); err != nil {
+			return a, err
+		}
+		m.PartnerID = a.Org.PartnerID
+	} else if v.ActingID != "" {
+		if err := s.fillActing(ctx, &a, m.PartnerID, v.ActingID); err != nil {
+			return a, err
+		}
+	}
+	a.Partner, err = one(ctx, s.read, func(row scanner) (backup.Partner, error) {
+		var p backup.Partner
+		var created int64
+		err := row.Scan(&p.ID, &p.Name, &created)
+		p.CreatedAt = moment(created)
+		return p, err
+	}, `SELECT id, name, created_at FROM partners WHERE id = $1`, m.PartnerID)
+	return a, err
+}
+
+// fillActing sets Acting and Org if the acting still lasts.
+func (s *Store) fillActing(ctx context.Context, a *backup.Actor, partner backup.PartnerID, id backup.ActingID) error {
+	acting, err := one(ctx, s.read, scanActing, `SELECT `+actingColumns+` FROM actings WHERE id = $1 AND person_id = $2`, id, a.Person.ID)
+	if errors.Is(err, backup.ErrNotFound) || (err == nil && !acting.Active(time.Now())) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	org, err := s.Organization(ctx, partner, acting.OrgID)
+	if err != nil {
+		return err
+	}
+	a.Acting, a.Org = acting, org
+	return nil
+}
