@@ -1,0 +1,360 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/riverqueue/river"
+
+	"holdfast/backup"
+)
+
+const mailboxColumns = `id, org_id, connection_id, provider_id, address, name, kind, licence, enabled, selected, deactivated, deactivated_by,
+	status, status_since, problem, failures, running, last_run_at, next_run_at, items, size_bytes, damaged_items, created_at`
+
+func scanMailbox(row scanner) (backup.Mailbox, error) {
+	var m backup.Mailbox
+	var problem string
+	var since, last, next, created int64
+	err := row.Scan(&m.ID, &m.OrgID, &m.ConnectionID, &m.ProviderID, &m.Address, &m.Name, &m.Kind, &m.Licence, &m.Enabled, &m.Selected, &m.Deactivated, &m.DeactivatedBy,
+		&m.Status, &since, &problem, &m.Failures, &m.Running, &last, &next, &m.Items, &m.SizeBytes, &m.DamagedItems, &created)
+	m.Problem, m.StatusSince, m.LastRunAt, m.NextRunAt, m.CreatedAt = problemOf(problem), moment(since), moment(last), moment(next), moment(created)
+	return m, err
+}
+
+// MailboxQuery says which mailboxes to list. The zero value lists the selected
+// ones by name, the first page.
+type MailboxQuery struct {
+	Connection  backup.ConnectionID // "" for all
+	AllAccounts bool                // also those that are not selected
+	Status      backup.Status       // "" for all
+	Search      string              // part of name or address, in any case
+	Sort        string              // name, status, last, items or size
+	Desc        bool
+	Page        int // from 1
+	PageSize    int // at most 10000; 0 is 50
+}
+
+// MailboxPage is one page of mailboxes and how many there are in all.
+type MailboxPage struct {
+	Mailboxes []backup.Mailbox
+	Total     int
+}
+
+// mailboxSorts are the columns of the orders, each with an index.
+var mailboxSorts = map[string]string{"name": "name_folded", "status": "status", "last": "last_run_at", "items": "items", "size": "size_bytes"}
+
+// where returns the conditions of q with their arguments.
+func (q MailboxQuery) where(org backup.OrgID) (string, []any) {
+	clauses, args := []string{"org_id = $1"}, []any{org}
+	add := func(clause string, value any) {
+		args = append(args, value)
+		clauses = append(clauses, fmt.Sprintf(clause, len(args)))
+	}
+	if !q.AllAccounts {
+		clauses = append(clauses, "selected = TRUE")
+	}
+	if q.Connection != "" {
+		add("connection_id = $%d", q.Connection)
+	}
+	if q.Status != "" {
+		add("status = $%d", q.Status)
+	}
+	if s := strings.TrimSpace(q.Search); s != "" {
+		add(`search LIKE $%d ESCAPE '\'`, "%"+likeEscape.Replace(strings.ToLower(s))+"%")
+	}
+	return strings.Join(clauses, " AND "), args
+}
+
+// likeEscape keeps LIKE from reading what was typed as a pattern.
+var likeEscape = strings.NewReplacer(`\`, `\\`, `%`, `\%`, `_`, `\_`)
+
+// sql returns the statement of a page with its arguments.
+func (q MailboxQuery) sql(org backup.OrgID) (string, []any) {
+	where, args := q.where(org)
+	column, ok := mailboxSorts[q.Sort]
+	if !ok {
+		column = "name_folded"
+	}
+	direction := "ASC"
+	if q.Desc {
+		direction = "DESC"
+	}
+	size := q.size()
+	order := column + " " + direction + ", id " + direction
+	if column == "status" {
+		order = "status " + direction + ", name_folded " + direction + ", id " + direction
+	}
+	args = append(args, size, (max(q.Page, 1)-1)*size)
+	return fmt.Sprintf(`SELECT %s FROM mailboxes WHERE %s ORDER BY %s LIMIT $%d OFFSET $%d`, mailboxColumns, where, order, len(args)-1, len(args)), args
+}
+
+func (q MailboxQuery) size() int {
+	if q.PageSize <= 0 || q.PageSize > 10000 {
+		return 50
+	}
+	return q.PageSize
+}
+
+// Mailboxes returns a page of an organization's mailboxes.
+func (s *Store) Mailboxes(ctx context.Context, org backup.OrgID, q MailboxQuery) (MailboxPage, error) {
+	var page MailboxPage
+	query, args := q.sql(org)
+	var err error
+	if page.Mailboxes, err = collect(ctx, s.read, scanMailbox, query, args...); err != nil {
+		return page, fmt.Errorf("list mailboxes: %w", err)
+	}
+	if page.Total = len(page.Mailboxes); q.Page <= 1 && page.Total < q.size() {
+		return page, nil
+	}
+	where, args := q.where(org)
+	if page.Total, err = one(ctx, s.read, scanValue[int], `SELECT count(*) FROM mailboxes WHERE `+where, args...); err != nil { //nolint:gosec // clauses are constants
+		return page, fmt.Errorf("count mailboxes: %w", err)
+	}
+	return page, nil
+}
+
+// MailboxCounts counts an organization's selected mailboxes by status.
+func (s *Store) MailboxCounts(ctx context.Context, org backup.OrgID) (backup.StatusCounts, error) {
+	type count struct {
+		status backup.Status
+		n      int
+	}
+	list, err := collect(ctx, s.read, func(row scanner) (count, error) {
+		var c count
+		err := row.Scan(&c.status, &c.n)
+		return c, err
+	}, `SELECT status, count(*) FROM mailboxes WHERE org_id = $1 AND selected = TRUE GROUP BY status`, org)
+	if err != nil {
+		return nil, fmt.Errorf("count mailboxes: %w", err)
+	}
+	counts := backup.StatusCounts{}
+	for _, c := range list {
+		counts[c.status] = c.n
+	}
+	return counts, nil
+}
+
+// Mailbox returns a mailbox of an organization.
+func (s *Store) Mailbox(ctx context.Context, org backup.OrgID, id backup.MailboxID) (backup.Mailbox, error) {
+	return one(ctx, s.read, scanMailbox, `SELECT `+mailboxColumns+` FROM mailboxes WHERE org_id = $1 AND id = $2`, org, id)
+}
+
+// saveMailbox writes what rules change, with the status that follows from it.
+func saveMailbox(ctx context.Context, q querier, m backup.Mailbox) error {
+	status := backup.MailboxStatus(m)
+	if status != m.Status || m.StatusSince.IsZero() {
+		m.Status, m.StatusSince = status, time.Now()
+	}
+	return execOne(ctx, q, `
+		UPDATE mailboxes SET address = $1, name = $2, name_folded = $3, search = $4, kind = $5, licence = $6, enabled = $7, selected = $8,
+			deactivated = $9, deactivated_by = $10, status = $11, status_since = $12, problem = $13, failures = $14, running = $15,
+			last_run_at = $16, next_run_at = $17, items = $18, size_bytes = $19, damaged_items = $20
+		WHERE org_id = $21 AND id = $22`,
+		m.Address, m.Name, strings.ToLower(m.Name), searchText(m), m.Kind, m.Licence, m.Enabled, m.Selected,
+		m.Deactivated, m.DeactivatedBy, m.Status, millis(m.StatusSince), problemText(m.Problem), m.Failures, m.Running,
+		millis(m.LastRunAt), millis(m.NextRunAt), m.Items, m.SizeBytes, m.DamagedItems, m.OrgID, m.ID)
+}
+
+// searchText is what a search looks in: name and address, folded.
+func searchText(m backup.Mailbox) string { return strings.ToLower(m.Name + "\n" + m.Address) }
+
+// changeMailbox reads a mailbox, lets change alter it and saves it, in tx.
+func (s *Store) changeMailbox(ctx context.Context, tx *sql.Tx, org backup.OrgID, id backup.MailboxID, change func(*backup.Mailbox)) (backup.Mailbox, error) {
+	m, err := one(ctx, tx, scanMailbox, `SELECT `+mailboxColumns+` FROM mailboxes WHERE org_id = $1 AND id = $2`+s.forUpdate(), org, id)
+	if err != nil {
+		return m, err
+	}
+	change(&m)
+	return m, saveMailbox(ctx, tx, m)
+}
+
+// UpsertMailboxes brings the accounts of a connection up to date with what the
+// provider lists: seen by ProviderID, with kind, licence and names; deleted are
+// the ProviderIDs of deleted users. Selection, manual deactivation and
+// counters stay. A mailbox whose licence returned, or whose user was restored,
+// is due at once.
+func (s *Store) UpsertMailboxes(ctx context.Context, org backup.OrgID, connection backup.ConnectionID, seen []backup.Mailbox, deleted []string) error {
+	return s.inTx(ctx, func(tx *sql.Tx) error {
+		known, err := collect(ctx, tx, scanMailbox, `SELECT `+mailboxColumns+` FROM mailboxes WHERE org_id = $1 AND connection_id = $2`+s.forUpdate(), org, connection)
+		if err != nil {
+			return fmt.Errorf("read accounts: %w", err)
+		}
+		byProvider := make(map[string]backup.Mailbox, len(known))
+		for _, m := range known {
+			byProvider[m.ProviderID] = m
+		}
+		for _, account := range seen {
+			m, ok := byProvider[account.ProviderID]
+			if !ok {
+				account.OrgID, account.ConnectionID = org, connection
+				if err := insertMailbox(ctx, tx, account); err != nil {
+					return fmt.Errorf("add account: %w", err)
+				}
+				continue
+			}
+			delete(byProvider, account.ProviderID)
+			if err := updateAccount(ctx, tx, m, account); err != nil {
+				return fmt.Errorf("update account %s: %w", m.ID, err)
+			}
+		}
+		return markGone(ctx, tx, byProvider)
+	})
+}
+
+func insertMailbox(ctx context.Context, tx *sql.Tx, m backup.Mailbox) error {
+	if m.ID == "" {
+		m.ID = backup.NewID[backup.MailboxID]()
+	}
+	now := time.Now()
+	m.Status = backup.MailboxStatus(m)
+	_, err := tx.ExecContext(ctx, `
+		INSERT INTO mailboxes (id, org_id, connection_id, provider_id, address, name, name_folded, search, kind, licence, enabled, status, status_since, created_at)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)`,
+		m.ID, m.OrgID, m.ConnectionID, m.ProviderID, m.Address, m.Name, strings.ToLower(m.Name), searchText(m), m.Kind, m.Licence, m.Enabled, m.Status, millis(now), millis(now))
+	return conflict(err)
+}
+
+// updateAccount applies what the provider says to a known mailbox.
+func updateAccount(ctx context.Context, tx *sql.Tx, m, account backup.Mailbox) error {
+	before := m
+	m.Address, m.Name, m.Enabled, m.Licence = account.Address, account.Name, account.Enabled, account.Licence
+	if account.Kind != backup.KindUnknown {
+		m.Kind = account.Kind
+	}
+	if m.Deactivated == backup.DeactivatedDeleted {
+		m.Deactivated, m.DeactivatedBy = backup.NotDeactivated, ""
+	}
+	if m.Licence != backup.LicenceNone && m.Problem.Kind == backup.ProblemMailboxInactive {
+		m.Problem = backup.Problem{}
+	}
+	was, is := backup.MailboxStatus(before), backup.MailboxStatus(m)
+	switch {
+	case is == backup.StatusInactive || is == backup.StatusDeactivated:
+		m.NextRunAt = time.Time{}
+	case m.Selected && (was == backup.StatusInactive || was == backup.StatusDeactivated):
+		m.NextRunAt = time.Now()
+	}
+	if m.Address == before.Address && m.Name == before.Name && m.Enabled == before.Enabled && m.Licence == before.Licence && m.Kind == before.Kind && was == is {
+		return nil
+	}
+	return saveMailbox(ctx, tx, m)
+}
+
+// markGone deactivates the selected accounts that the provider lists no more,
+// and forgets those that were never selected.
+func markGone(ctx context.Context, tx *sql.Tx, gone map[string]backup.Mailbox) error {
+	for _, m := range gone {
+		if m.Deactivated != backup.NotDeactivated {
+			continue
+		}
+		if !m.Selected && m.LastRunAt.IsZero() && !m.Running {
+			if _, err := tx.ExecContext(ctx, `DELETE FROM mailboxes WHERE org_id = $1 AND id = $2
+				AND NOT EXISTS (SELECT 1 FROM runs WHERE runs.mailbox_id = mailboxes.id)`, m.OrgID, m.ID); err != nil {
+				return fmt.Errorf("forget account %s: %w", m.ID, err)
+			}
+			continue
+		}
+		m.Deactivated, m.DeactivatedBy, m.NextRunAt, m.Running = backup.DeactivatedDeleted, "", time.Time{}, false
+		if err := saveMailbox(ctx, tx, m); err != nil {
+			return fmt.Errorf("deactivate mailbox %s: %w", m.ID, err)
+		}
+	}
+	return nil
+}
+
+// SelectMailboxes chooses what of a connection is backed up, completes the
+// connection and its authorization, and queues the first backups. Ids of
+// other organizations are ignored; selecting none is backup.FieldErrors.
+func (s *Store) SelectMailboxes(ctx context.Context, a *backup.Authorization, ids []backup.MailboxID, by backup.Actor) error {
+	return s.inTx(ctx, func(tx *sql.Tx) error {
+		jobs := make([]river.JobArgs, 0, len(ids))
+		for _, id := range ids {
+			m, err := one(ctx, tx, scanMailbox, `SELECT `+mailboxColumns+` FROM mailboxes WHERE org_id = $1 AND connection_id = $2 AND id = $3`+s.forUpdate(), a.OrgID, a.ConnectionID, id)
+			if errors.Is(err, backup.ErrNotFound) {
+				continue
+			}
+			if err != nil {
+				return fmt.Errorf("read mailbox %s: %w", id, err)
+			}
+			m.Selected = true
+			if status := backup.MailboxStatus(m); status != backup.StatusInactive && status != backup.StatusDeactivated {
+				m.NextRunAt = time.Now()
+				jobs = append(jobs, backup.BackupJob{OrgID: m.OrgID, MailboxID: m.ID})
+			}
+			if err := saveMailbox(ctx, tx, m); err != nil {
+				return fmt.Errorf("select mailbox %s: %w", id, err)
+			}
+		}
+		if len(jobs) == 0 {
+			return backup.FieldErrors{"account": "Select at least one account that has a mailbox."}
+		}
+		if err := execOne(ctx, tx, `UPDATE connections SET ready_at = $1 WHERE org_id = $2 AND id = $3`, millis(time.Now()), a.OrgID, a.ConnectionID); err != nil {
+			return fmt.Errorf("complete connection: %w", err)
+		}
+		next := *a
+		next.Step, next.Problem, next.MovedBy = backup.StepDone, backup.Problem{}, by.Person.Name
+		next.SetupToken, next.SetupTokenExpiresAt = nil, time.Time{}
+		next.RoleToken, next.RoleRefreshToken, next.RoleTokenExpiresAt, next.Device = nil, nil, time.Time{}, backup.DeviceAttempt{}
+		if err := s.saveAuthorization(ctx, tx, &next, jobs...); err != nil {
+			return err
+		}
+		*a = next
+		return s.record(ctx, tx, by, a.OrgID, "backup.add", a.TenantDomain, fmt.Sprintf("%d mailboxes", len(jobs)))
+	})
+}
+
+// SetMailboxDeactivated stops the backups of a mailbox, or starts them again.
+func (s *Store) SetMailboxDeactivated(ctx context.Context, org backup.OrgID, id backup.MailboxID, deactivated bool, by backup.Actor) error {
+	return s.inTx(ctx, func(tx *sql.Tx) error {
+		m, err := s.changeMailbox(ctx, tx, org, id, func(m *backup.Mailbox) {
+			m.Deactivated, m.DeactivatedBy, m.NextRunAt = backup.NotDeactivated, "", time.Now()
+			if deactivated {
+				m.Deactivated, m.DeactivatedBy, m.NextRunAt = backup.DeactivatedManual, by.Person.Name, time.Time{}
+			}
+		})
+		if err != nil {
+			return err
+		}
+		if deactivated {
+			return s.record(ctx, tx, by, org, "mailbox.deactivate", m.Address, "")
+		}
+		if err := s.enqueueTx(ctx, tx, backup.BackupJob{OrgID: org, MailboxID: id}); err != nil {
+			return err
+		}
+		return s.record(ctx, tx, by, org, "mailbox.reactivate", m.Address, "")
+	})
+}
+
+// BackUpNow makes a mailbox due at once.
+func (s *Store) BackUpNow(ctx context.Context, org backup.OrgID, id backup.MailboxID, by backup.Actor) error {
+	return s.inTx(ctx, func(tx *sql.Tx) error {
+		m, err := one(ctx, tx, scanMailbox, `SELECT `+mailboxColumns+` FROM mailboxes WHERE org_id = $1 AND id = $2 AND selected = TRUE`, org, id)
+		if err != nil {
+			return err
+		}
+		if err := s.enqueueTx(ctx, tx, backup.BackupJob{OrgID: org, MailboxID: id}); err != nil {
+			return err
+		}
+		return s.record(ctx, tx, by, org, "mailbox.back_up_now", m.Address, "")
+	})
+}
+
+// DueMailboxes returns at most limit mailboxes of all organizations that are
+// due and not running, taking turns between the organizations so that a large
+// one does not hold up a small one.
+func (s *Store) DueMailboxes(ctx context.Context, now time.Time, limit int) ([]backup.Mailbox, error) {
+	list, err := collect(ctx, s.read, scanMailbox, `
+		SELECT `+mailboxColumns+` FROM (
+			SELECT m.*, row_number() OVER (PARTITION BY org_id ORDER BY next_run_at, id) AS turn
+			FROM mailboxes m WHERE next_run_at > 0 AND next_run_at <= $1 AND selected = TRUE AND running = FALSE
+		) AS due ORDER BY turn, next_run_at, id LIMIT $2`, millis(now), limit)
+	if err != nil {
+		return nil, fmt.Errorf("find due mailboxes: %w", err)
+	}
+	return list, nil
+}
