@@ -1,5 +1,3 @@
-//go:build holdfast_engine
-
 package m365
 
 import (
