@@ -5,26 +5,22 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"time"
 
 	"holdfast/backup"
 	"holdfast/store"
 	"holdfast/views"
 )
 
-// allAccounts reads all accounts of the connection, page by page.
+// accountsShown is how many accounts the page lists at most.
+const accountsShown = 10_000
+
+// allAccounts reads the accounts of the connection that is being made.
 func (s *Server) allAccounts(ctx context.Context, auth backup.Authorization) ([]backup.Mailbox, error) {
-	var all []backup.Mailbox
-	for page := 1; ; page++ {
-		got, err := s.Store.Mailboxes(ctx, auth.OrgID, store.MailboxQuery{AllAccounts: true, Connection: auth.ConnectionID, Page: page, PageSize: 1000})
-		if err != nil {
-			return nil, fmt.Errorf("read accounts: %w", err)
-		}
-		all = append(all, got.Mailboxes...)
-		if len(got.Mailboxes) == 0 || len(all) >= got.Total {
-			return all, nil
-		}
+	got, err := s.Store.Mailboxes(ctx, auth.OrgID, store.MailboxQuery{AllAccounts: true, Connection: auth.ConnectionID, PageSize: accountsShown})
+	if err != nil {
+		return nil, fmt.Errorf("read accounts: %w", err)
 	}
+	return got.Mailboxes, nil
 }
 
 // listAccounts has the accounts listed again.
@@ -68,29 +64,20 @@ func (s *Server) chooseAccounts(w http.ResponseWriter, r *http.Request) error {
 			ids = append(ids, id)
 		}
 	}
-	switch {
-	case unknown:
-		v.Fields = backup.FieldErrors{"accounts": "An account that you selected is no longer in the tenant. Look at the selection and save it again."}
-	case len(ids) == 0:
-		v.Fields = backup.FieldErrors{"accounts": "Select at least one account to back up."}
+	if unknown {
+		err = backup.FieldErrors{"account": "An account that you selected is no longer in the tenant. Look at the selection and save it again."}
+	} else {
+		err = s.Store.SelectMailboxes(ctx, &auth, ids, by)
 	}
-	if len(v.Fields) > 0 {
+	if fields, ok := errors.AsType[backup.FieldErrors](err); ok {
+		v.Fields = fields
 		return s.render(w, r, http.StatusUnprocessableEntity, views.SetupPage(s.frame(w, r, "M365 Authorization"), v))
 	}
-	conn := v.Connection
-	conn.ReadyAt = time.Now()
-	if err := s.Store.SaveConnection(ctx, conn, by); err != nil {
-		return fmt.Errorf("save connection %s: %w", conn.ID, err)
+	if errors.Is(err, backup.ErrStale) {
+		return s.redirect(w, r, "/setup", movedOn(auth, by))
 	}
-	if err := s.Store.SelectMailboxes(ctx, auth.OrgID, auth.ConnectionID, ids, by); err != nil {
+	if err != nil {
 		return fmt.Errorf("select accounts: %w", err)
-	}
-	auth.Step, auth.Problem, auth.MovedBy = backup.StepDone, backup.Problem{}, by.Person.Name
-	auth.SetupToken, auth.SetupTokenExpiresAt = nil, time.Time{}
-	forgetRoleToken(&auth)
-	auth.SignIn, auth.Device = backup.SignInAttempt{}, backup.DeviceAttempt{}
-	if err := s.Store.SaveAuthorization(ctx, &auth); err != nil && !errors.Is(err, backup.ErrStale) {
-		return fmt.Errorf("save the authorization: %w", err)
 	}
 	text := fmt.Sprintf("Microsoft 365 is connected. The first backup of %d mailboxes has started.", len(ids))
 	if len(ids) == 1 {

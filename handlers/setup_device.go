@@ -151,22 +151,20 @@ func notAuthorizedYet(auth backup.Authorization, session backup.SessionID, now t
 // verifyRole hands the token to the custom role, whose job makes or checks it,
 // and erases it here.
 func (s *Server) verifyRole(w http.ResponseWriter, r *http.Request, auth backup.Authorization) error {
-	ctx, now := r.Context(), time.Now()
-	role, err := s.Store.CustomRole(ctx, auth.OrgID, auth.ConnectionID)
-	if errors.Is(err, backup.ErrNotFound) {
-		role = backup.CustomRole{ID: backup.NewID[backup.CustomRoleID](), OrgID: auth.OrgID, ConnectionID: auth.ConnectionID}
-	} else if err != nil {
-		return fmt.Errorf("read custom role: %w", err)
-	}
-	role.State, role.Problem, role.Tries = backup.RolePending, backup.Problem{}, 0
-	role.Token, role.TokenExpiresAt, role.RefreshToken = auth.RoleToken, auth.RoleTokenExpiresAt, auth.RoleRefreshToken
-	role.AdminUPN, role.PendingSince, role.NextTryAt = auth.RoleAdminUPN, now, now
-	// The role is saved first: should the program end in between, the token is
-	// still in the authorization, and the step can be taken again.
-	if err := s.Store.SaveCustomRole(ctx, &role); err != nil {
-		return fmt.Errorf("save custom role: %w", err)
+	now := time.Now()
+	role := backup.CustomRole{
+		OrgID: auth.OrgID, ConnectionID: auth.ConnectionID, State: backup.RolePending, PendingSince: now, NextTryAt: now,
+		Token: auth.RoleToken, TokenExpiresAt: auth.RoleTokenExpiresAt, RefreshToken: auth.RoleRefreshToken, AdminUPN: auth.RoleAdminUPN,
 	}
 	auth.Step, auth.Problem, auth.Device = backup.StepVerify, backup.Problem{}, backup.DeviceAttempt{}
 	auth.RoleToken, auth.RoleTokenExpiresAt, auth.RoleRefreshToken = nil, time.Time{}, nil
-	return s.save(w, r, auth, backup.VerifyRoleJob{OrgID: auth.OrgID, CustomRoleID: role.ID})
+	auth.MovedBy = actor(r).Person.Name
+	err := s.Store.BeginVerify(r.Context(), &auth, &role)
+	if errors.Is(err, backup.ErrStale) {
+		return s.redirect(w, r, "/setup", movedOn(auth, actor(r)))
+	}
+	if err != nil {
+		return fmt.Errorf("begin to verify the custom role: %w", err)
+	}
+	return s.redirect(w, r, "/setup", "")
 }

@@ -145,16 +145,28 @@ func (s *Server) consented(w http.ResponseWriter, r *http.Request, auth backup.A
 		ID: auth.ConnectionID, OrgID: auth.OrgID, Provider: auth.Provider, Method: auth.Method, Workloads: auth.Workloads,
 		TenantID: grant.TenantID, TenantName: tenant.Name, TenantDomain: tenant.InitialDomain, CreatedAt: time.Now(),
 	}
-	if err := s.plan(ctx, conn, actor(r)); errors.Is(err, backup.ErrConflict) {
-		auth.ConnectionID = ""
-		return s.tenantTaken(w, r, withoutToken(auth), conn)
-	} else if err != nil {
+	apps, err := s.planned(ctx, &conn)
+	if err != nil {
 		return err
 	}
+	before := auth
 	auth.TenantID, auth.TenantName, auth.TenantDomain = grant.TenantID, tenant.Name, tenant.InitialDomain
 	auth.AdminID, auth.AdminUPN = grant.ObjectID, grant.UPN
 	auth.Step, auth.FailedFrom, auth.Problem = backup.StepCreateApplications, "", backup.Problem{}
-	return s.save(w, r, auth, backup.CreateApplicationsJob{OrgID: auth.OrgID, AuthorizationID: auth.ID})
+	auth.MovedBy = actor(r).Person.Name
+	err = s.Store.ConsentGranted(ctx, &auth, conn, apps, actor(r), backup.CreateApplicationsJob{OrgID: auth.OrgID, AuthorizationID: auth.ID})
+	switch {
+	case errors.Is(err, backup.ErrConflict):
+		if before.TenantID == "" {
+			before.ConnectionID = ""
+		}
+		return s.tenantTaken(w, r, withoutToken(before), conn)
+	case errors.Is(err, backup.ErrStale):
+		return s.redirect(w, r, "/setup", movedOn(before, actor(r)))
+	case err != nil:
+		return fmt.Errorf("save what was consented to: %w", err)
+	}
+	return s.redirect(w, r, "/setup", "")
 }
 
 func withoutToken(auth backup.Authorization) backup.Authorization {
@@ -177,40 +189,34 @@ func (s *Server) tenantTaken(w http.ResponseWriter, r *http.Request, auth backup
 	return s.saveProblem(w, r, auth, &backup.Problem{Kind: backup.ProblemTenantTaken, Text: text, At: time.Now()})
 }
 
-// plan saves the connection and its sub-applications, so that the job knows
-// what to make. Doing it again changes nothing.
-func (s *Server) plan(ctx context.Context, conn backup.Connection, by backup.Actor) error {
+// planned returns the sub-applications that conn still needs, so that the job
+// knows what to make. Of a connection that is there already, the times are kept.
+func (s *Server) planned(ctx context.Context, conn *backup.Connection) ([]backup.SubApplication, error) {
 	have, err := s.Store.Connection(ctx, conn.OrgID, conn.ID)
 	switch {
 	case err == nil:
-		conn.CreatedAt = have.CreatedAt
+		conn.CreatedAt, conn.ReadyAt, conn.ListedAt = have.CreatedAt, have.ReadyAt, have.ListedAt
 	case !errors.Is(err, backup.ErrNotFound):
-		return fmt.Errorf("read connection %s: %w", conn.ID, err)
+		return nil, fmt.Errorf("read connection %s: %w", conn.ID, err)
 	}
-	if err := s.Store.SaveConnection(ctx, conn, by); err != nil {
-		return fmt.Errorf("save connection %s: %w", conn.ID, err)
-	}
-	apps, err := s.Store.SubApplications(ctx, conn.OrgID, conn.ID)
+	there, err := s.Store.SubApplications(ctx, conn.OrgID, conn.ID)
 	if err != nil {
-		return fmt.Errorf("read sub-applications: %w", err)
+		return nil, fmt.Errorf("read sub-applications: %w", err)
 	}
-	planned := map[backup.Workload]bool{}
-	for _, a := range apps {
-		planned[a.Workload] = true
+	made := map[backup.Workload]bool{}
+	for _, a := range there {
+		made[a.Workload] = true
 	}
+	var missing []backup.SubApplication
 	for _, workload := range conn.Workloads {
-		if planned[workload] {
-			continue
-		}
-		err := s.Store.SaveSubApplication(ctx, backup.SubApplication{
-			ID: backup.NewID[backup.SubApplicationID](), OrgID: conn.OrgID, ConnectionID: conn.ID, Workload: workload,
-			DisplayName: applicationNames[workload], State: backup.ApplicationPlanned, UpdatedAt: time.Now(),
-		})
-		if err != nil {
-			return fmt.Errorf("plan the %s application: %w", workload, err)
+		if !made[workload] {
+			missing = append(missing, backup.SubApplication{
+				ID: backup.NewID[backup.SubApplicationID](), OrgID: conn.OrgID, ConnectionID: conn.ID, Workload: workload,
+				DisplayName: applicationNames[workload], State: backup.ApplicationPlanned, UpdatedAt: time.Now(),
+			})
 		}
 	}
-	return nil
+	return missing, nil
 }
 
 // applicationNames are what the tenant's administrators see in Entra.
