@@ -166,6 +166,9 @@ func (s *Simulator) addPrincipal(w *answer, r *http.Request, c *caller, p *princ
 // setPrincipal writes the properties of a body into p.
 func (s *Simulator) setPrincipal(w *answer, p *principal, body map[string]json.RawMessage) bool {
 	for name, raw := range body {
+		if strings.HasPrefix(name, "@") {
+			continue // an annotation; Microsoft's own SDK sends @odata.type
+		}
 		var to any
 		switch name {
 		case "accountEnabled":
