@@ -75,8 +75,8 @@ func parseKey(der []byte) (*rsa.PrivateKey, error) {
 // keyBits is the size of the keys that Holdfast makes for sub-applications.
 const keyBits = 2048
 
-// newCertificate makes a self-signed certificate and its PKCS #8 key, valid from
-// an hour ago (clocks differ) for life.
+// newCertificate makes a self-signed certificate and its PKCS #8 key, valid for
+// life from an hour ago, since clocks differ.
 func newCertificate(name string, now time.Time, life time.Duration) (der, key []byte, notAfter time.Time, err error) {
 	private, err := rsa.GenerateKey(rand.Reader, keyBits)
 	if err != nil {
@@ -86,10 +86,11 @@ func newCertificate(name string, now time.Time, life time.Duration) (der, key []
 	if err != nil {
 		return nil, nil, time.Time{}, fmt.Errorf("make serial number: %w", err)
 	}
-	notAfter = now.Add(life).Truncate(time.Second).UTC()
+	notBefore := now.Add(-time.Hour).Truncate(time.Second).UTC()
+	notAfter = notBefore.Add(life)
 	template := &x509.Certificate{
 		SerialNumber: serial, Subject: pkix.Name{CommonName: name},
-		NotBefore: now.Add(-time.Hour), NotAfter: notAfter,
+		NotBefore: notBefore, NotAfter: notAfter,
 		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
 	}
 	if der, err = x509.CreateCertificate(rand.Reader, template, template, private.Public(), private); err != nil {

@@ -182,7 +182,9 @@ func (c *Client) token(ctx context.Context, tenant string, form url.Values) (tok
 // postForm posts a form to Entra and decodes the answer. A refusal is noted in a,
 // and then the error is plain; otherwise it is a Problem or the context's.
 func (c *Client) postForm(ctx context.Context, address string, form url.Values, a *answer, into any) error {
-	ctx = withCall(ctx, call{key: "entra", parallel: 16, patience: signInPatience, silence: 30 * time.Second, answer: a})
+	// A code or a device code is good once, so its exchange must not be repeated.
+	repeatable := form.Get("grant_type") == "client_credentials" || form.Get("grant_type") == "refresh_token"
+	ctx = withCall(ctx, call{key: "entra", parallel: 16, repeatable: repeatable, patience: signInPatience, silence: 30 * time.Second, answer: a})
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, address, strings.NewReader(form.Encode()))
 	if err != nil {
 		return silenceProblem(err)
