@@ -1,71 +1,73 @@
-// Package static holds what pages load: styles, scripts and the font. Each
-// file is served under an address with the hash of its content, so browsers
-// may keep it for ever.
+// Package static holds the files that browsers load: style, scripts and font.
+// They are part of the binary; README.md has their versions and licences.
 package static
 
 import (
 	"bytes"
 	"crypto/sha256"
 	"embed"
-	"encoding/base64"
+	"encoding/hex"
 	"io/fs"
-	"mime"
 	"net/http"
 	"path"
-	"strings"
 	"time"
 )
 
-//go:embed *.css *.js *.woff2
+//go:embed *.css *.js *.woff2 *.svg
 var files embed.FS
 
-// hashes are the content hashes by file name.
-var hashes = func() map[string]string {
-	list := map[string]string{}
+// version is a hash over all files: their addresses change when any of them
+// does, so browsers may keep them for ever.
+var version = hashAll()
+
+// prefix of the addresses of all files.
+const prefix = "/static/"
+
+func hashAll() string {
+	h := sha256.New()
 	names, err := fs.Glob(files, "*")
 	if err != nil {
-		panic(err) // the pattern is a constant
+		panic("list the embedded files: " + err.Error()) // the pattern is a constant
 	}
 	for _, name := range names {
 		data, err := files.ReadFile(name)
 		if err != nil {
-			panic(err) // the file is part of the program
+			panic("read an embedded file: " + err.Error())
 		}
-		sum := sha256.Sum256(data)
-		list[name] = base64.RawURLEncoding.EncodeToString(sum[:9])
+		h.Write([]byte(name + "\x00"))
+		h.Write(data)
 	}
-	return list
-}()
-
-// Path returns the address of a file, like /static/holdfast.css?v=…; a name
-// that does not exist is a mistake in the program and panics.
-func Path(name string) string {
-	hash, ok := hashes[name]
-	if !ok {
-		panic("static: no file " + name)
-	}
-	return "/static/" + name + "?v=" + hash
+	return hex.EncodeToString(h.Sum(nil))[:16]
 }
 
-// Handler serves the files under /static/.
+// URL is the address of a file, with a hash of the contents in it.
+func URL(name string) string { return prefix + version + "/" + name }
+
+// contentTypes of what is embedded; the system's table may lack them.
+var contentTypes = map[string]string{
+	".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8",
+	".woff2": "font/woff2", ".svg": "image/svg+xml",
+}
+
+// Handler answers GET /static/{version}/{name}. Files of this version may be
+// cached for ever; another version's address answers with this version's file,
+// which must not be kept.
 func Handler() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		name := path.Base(r.URL.Path)
+		name := r.PathValue("name")
 		data, err := files.ReadFile(name)
-		if err != nil || strings.TrimPrefix(r.URL.Path, "/static/") != name {
+		if err != nil {
 			http.NotFound(w, r)
 			return
 		}
-		cache := "no-cache"
-		if r.URL.Query().Get("v") == hashes[name] {
-			cache = "public, max-age=31536000, immutable"
+		h := w.Header()
+		h.Set("Content-Type", contentTypes[path.Ext(name)])
+		h.Set("X-Content-Type-Options", "nosniff")
+		h.Set("Cache-Control", "no-cache")
+		if r.PathValue("version") == version {
+			h.Set("Cache-Control", "public, max-age=31536000, immutable")
 		}
-		w.Header().Set("Cache-Control", cache)
-		if t := mime.TypeByExtension(path.Ext(name)); t != "" {
-			w.Header().Set("Content-Type", t)
-		} else if path.Ext(name) == ".woff2" {
-			w.Header().Set("Content-Type", "font/woff2")
-		}
+		h.Set("ETag", `"`+version+`"`)
 		http.ServeContent(w, r, name, time.Time{}, bytes.NewReader(data))
 	})
 }
