@@ -33,6 +33,7 @@ func (s *server) RoundTrip(r *http.Request) (*http.Response, error) {
 	if r.Body != nil {
 		b, _ := io.ReadAll(r.Body)
 		s.bodies = append(s.bodies, string(b))
+		r.Body = io.NopCloser(strings.NewReader(string(b)))
 	}
 	s.most = max(s.most, s.open.Add(1))
 	s.mu.Unlock()
