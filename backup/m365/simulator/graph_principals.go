@@ -53,7 +53,7 @@ func (s *Simulator) principalObject(t *tenant, p *principal) object {
 	o := object{
 		"id": p.ID, "appId": p.AppID, "displayName": p.Name, "appDisplayName": p.Name, "appOwnerOrganizationId": p.Owner, "accountEnabled": p.Enabled,
 		"servicePrincipalType": "Application", "servicePrincipalNames": names, "appRoles": roles, "oauth2PermissionScopes": scopes, "tags": append([]string{}, p.Tags...),
-		"signInAudience": audience, "createdDateTime": stamp(p.Created), "deletedDateTime": stamp(p.DeletedAt), "appRoleAssignmentRequired": false,
+		"signInAudience": audience, "deletedDateTime": stamp(p.DeletedAt), "appRoleAssignmentRequired": false,
 		"addIns": []any{}, "alternativeNames": []string{}, "keyCredentials": []any{}, "passwordCredentials": []any{}, "replyUrls": []string{}, "notificationEmailAddresses": []string{},
 		"resourceSpecificApplicationPermissions": []any{}, "appDescription": nil, "description": nil, "homepage": nil, "loginUrl": nil, "logoutUrl": nil, "notes": nil,
 		"preferredSingleSignOnMode": nil, "preferredTokenSigningKeyThumbprint": nil, "samlSingleSignOnSettings": nil, "tokenEncryptionKeyId": nil, "disabledByMicrosoftStatus": nil,
@@ -170,6 +170,9 @@ func (s *Simulator) setPrincipal(w *answer, p *principal, body map[string]json.R
 			continue // an annotation; Microsoft's own SDK sends @odata.type
 		}
 		var to any
+		if strings.HasPrefix(name, "@odata.") {
+			continue
+		}
 		switch name {
 		case "accountEnabled":
 			to = &p.Enabled

@@ -105,7 +105,7 @@ func (p *filterParser) and() (predicate, error) { return p.join("and", p.term) }
 
 func (p *filterParser) join(word string, part func() (predicate, error)) (predicate, error) {
 	left, err := part()
-	for err == nil && p.peek() == word {
+	for err == nil && strings.EqualFold(p.peek(), word) {
 		p.next()
 		var right predicate
 		if right, err = part(); err != nil {
