@@ -1,12 +1,10 @@
 package m365
 
 import (
-	"bytes"
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
-	"hash"
+	"hash/maphash"
 	"io"
 	"net/http"
 	"net/url"
@@ -20,7 +18,7 @@ import (
 // the text at each reading, so a broken transfer is taken up only if the new text
 // begins with what was read already.
 func (m *Mailbox) Content(ctx context.Context, providerID string) (io.ReadCloser, error) {
-	c := &content{ctx: ctx, mailbox: m, id: providerID, sum: sha256.New()}
+	c := &content{ctx: ctx, mailbox: m, id: providerID}
 	if err := c.open(); err != nil {
 		return nil, err
 	}
@@ -36,7 +34,7 @@ type content struct {
 	mailbox *Mailbox
 	id      string
 	body    io.ReadCloser
-	sum     hash.Hash // of what was read
+	sum     maphash.Hash // of what was read
 	read    int64
 	tries   int
 }
@@ -94,10 +92,11 @@ func (c *content) resume(cause error) error {
 			c.body = http.NoBody
 			return err
 		}
-		again := sha256.New()
-		_, err := io.CopyN(again, c.body, c.read)
+		var again maphash.Hash
+		again.SetSeed(c.sum.Seed())
+		_, err := io.CopyN(&again, c.body, c.read)
 		switch {
-		case err == nil && bytes.Equal(again.Sum(nil), c.sum.Sum(nil)):
+		case err == nil && again.Sum64() == c.sum.Sum64():
 			return nil
 		case err == nil || errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF):
 			return &backup.Problem{Kind: backup.ProblemItems, Temporary: true, At: time.Now(),
