@@ -80,7 +80,7 @@ func (s *Simulator) buildTenant(w *WorldTenant) (*tenant, error) {
 
 // firstParty is the service principal of one of Microsoft's APIs in a tenant.
 func (s *Simulator) firstParty(t *tenant, res *resource) *principal {
-	return &principal{ID: stableGUID("principal", t.ID, res.AppID), AppID: res.AppID, Name: res.Name, Owner: microsoftTenant, Enabled: true, Created: t.Created, VisibleAt: t.Created}
+	return &principal{ID: stableGUID("principal", t.ID, res.AppID), AppID: res.AppID, Name: res.Name, Owner: microsoftTenant, Enabled: true, Created: t.Created}
 }
 
 // microsoftTenant owns the first-party applications.
@@ -130,7 +130,7 @@ func (s *Simulator) buildApps(t *tenant, w *WorldTenant) error {
 			return fmt.Errorf("application %s: %w", wa.Name, err)
 		}
 		t.Apps = append(t.Apps, a)
-		t.Principals = append(t.Principals, &principal{ID: stableGUID("principal", t.ID, a.AppID), AppID: a.AppID, Name: a.Name, Owner: t.ID, Enabled: true, Created: t.Created, VisibleAt: t.Created})
+		t.Principals = append(t.Principals, &principal{ID: stableGUID("principal", t.ID, a.AppID), AppID: a.AppID, Name: a.Name, Owner: t.ID, Enabled: true, Created: t.Created})
 		if wa.Granted {
 			var list []wanted
 			var roles []scopeOf
@@ -147,7 +147,7 @@ func (s *Simulator) buildApps(t *tenant, w *WorldTenant) error {
 func (s *Simulator) buildApp(t *tenant, w *WorldApplication) (*application, error) {
 	a := &application{
 		ID: stableGUID("application", t.ID, w.ID), AppID: w.ID, Name: w.Name, Audience: "AzureADMyOrg", Public: w.Public,
-		RedirectURIs: slices.Clone(w.RedirectURIs), PublicURIs: w.PublicURIs, Created: t.Created, VisibleAt: t.Created,
+		RedirectURIs: slices.Clone(w.RedirectURIs), PublicURIs: w.PublicURIs, Created: t.Created,
 	}
 	if w.MultiTenant {
 		a.Audience = "AzureADMultipleOrgs"
