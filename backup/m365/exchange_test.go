@@ -35,6 +35,8 @@ func TestExchangeRefusals(t *testing.T) {
 			backup.ProblemNotAdministrator, "delegating", (*exchangeError).noDelegation},
 		{"NUL bytes", answer{status: 403, body: make([]byte, 40), header: http.Header{"X-Ms-Diagnostics": {`2000003;reason="no role"`}, "Request-Id": {"r-1"}}},
 			backup.ProblemMissingCmdlets, "no role", func(e *exchangeError) bool { return e.requestID == "r-1" }},
+		{"a 404 of somebody else", answer{status: 404, body: []byte("404 page not found")}, backup.ProblemUnknown, "page not found",
+			func(e *exchangeError) bool { return !e.missing() }},
 		{"nothing", answer{status: 401}, backup.ProblemSignInExpired, "", func(e *exchangeError) bool { return e.status == 401 }},
 		{"plain text", answer{status: 400, body: []byte("This issue may be transient")}, backup.ProblemUnavailable, "transient", (*exchangeError).transient},
 		{"busy", answer{status: 500, body: []byte(details("InternalServerError", `|Microsoft.Exchange.Data.Directory.ADTransientException|x`))}, backup.ProblemUnavailable, "x", (*exchangeError).transient},

@@ -30,7 +30,7 @@ func (e *exchangeError) exists() bool {
 // missing: it is not there, or this server does not know it yet.
 func (e *exchangeError) missing() bool {
 	return e.kind == "ManagementObjectNotFoundException" || e.kind == "AADServicePrincipalNotFound" ||
-		e.says("couldn't be found", "AADServicePrincipalNotFound", "No ServicePrincipal with Object Id") || e.status == http.StatusNotFound
+		e.says("couldn't be found", "AADServicePrincipalNotFound", "No ServicePrincipal with Object Id") || e.status == http.StatusNotFound && e.code != ""
 }
 
 // transient: the same call may work in a moment.
