@@ -164,3 +164,12 @@ func received(i backup.Item) time.Time {
 	}
 	return i.ReceivedAt
 }
+
+// senderName is the name of a sender, or the address without one.
+func senderName(from string) string {
+	name, _, found := strings.Cut(from, "<")
+	if name = strings.Trim(strings.TrimSpace(name), `"`); found && name != "" {
+		return name
+	}
+	return orNothing(strings.Trim(from, "<> "), "Unknown sender")
+}

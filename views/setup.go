@@ -152,23 +152,35 @@ func names(apps []backup.SubApplication) string {
 	return strings.Join(list, ", ")
 }
 
-// applicationProgress says in words how far a sub-application is made.
-func applicationProgress(a backup.SubApplication) string {
+// applicationProgress says in words how far a sub-application is made. stopped
+// says that the step has failed.
+func applicationProgress(a backup.SubApplication, stopped bool) string {
+	done := applicationStates(a)
+	if stopped && !a.Problem.IsZero() {
+		return "Failed: " + strings.ToLower(done[:1]) + done[1:]
+	}
+	return done
+}
+
+func applicationStates(a backup.SubApplication) string {
 	switch a.State {
 	case backup.ApplicationPlanned:
+		if !a.Problem.IsZero() || len(a.Certificate) > 0 {
+			return "Creating the application"
+		}
 		return "Waiting"
 	case backup.ApplicationCreated:
-		return "Created, adding it to the tenant"
+		return "Creating its enterprise application"
 	case backup.ApplicationPrincipal:
 		return "Granting its permissions"
 	case backup.ApplicationGranted:
-		return "Permissions granted, trying its certificate"
+		return "Trying its certificate and permissions"
 	case backup.ApplicationReady:
 		return "Ready"
 	case backup.ApplicationRemoved:
 		return "Removed"
 	}
-	return string(a.State)
+	return "Unknown"
 }
 
 // applicationTone is the class of the dot beside it.
@@ -178,7 +190,7 @@ func applicationTone(a backup.SubApplication) string {
 		return "failing"
 	case a.State == backup.ApplicationReady:
 		return "protected"
-	case a.State == backup.ApplicationPlanned, a.State == backup.ApplicationRemoved:
+	case a.State == backup.ApplicationPlanned && len(a.Certificate) == 0, a.State == backup.ApplicationRemoved:
 		return "empty"
 	}
 	return "pending"
