@@ -141,6 +141,29 @@ func TestEnsureApplicationWhoseAnswerIsLost(t *testing.T) {
 	}
 }
 
+// The answer to the creation is lost, nobody can look whether it was made, and
+// the program ends.
+func TestEnsureApplicationWhoseAnswerIsLostInACrash(t *testing.T) {
+	inBubble(t, "", func(t *testing.T) {
+		w := newWorld(t, nil)
+		g := w.signIn("", "admin@contosodental.onmicrosoft.com", backup.SignInConsent)
+		r := newRow(backup.WorkloadMail)
+		w.fault(simulator.Fault{Name: "answer_lost", Method: "POST", Path: "/applications$", Times: 1})
+		w.fault(simulator.Fault{Method: "GET", Path: "/applications$", Reset: true})
+		p := wantKind(t, "EnsureApplication", w.ensure(t.Context(), g, r), backup.ProblemUnavailable)
+		if !p.Temporary || r.app.State != backup.ApplicationPlanned || len(r.app.PrivateKey) == 0 {
+			t.Errorf("%+v, row %s", p, r.app.State)
+		}
+		w.sim.ClearFaults()
+		if err := w.ensure(t.Context(), g, r); err != nil {
+			t.Fatal(err)
+		}
+		if n := w.calls("POST", "/v1.0/applications", 0); n != 1 || r.app.State != backup.ApplicationReady {
+			t.Errorf("POST /applications was sent %d times, want once; state %s", n, r.app.State)
+		}
+	})
+}
+
 func TestEnsureApplicationWaitsForReplication(t *testing.T) {
 	for _, name := range []string{"sp_app_not_replicated", "sp_backing_application", "assignment_not_replicated", "assignment_principal_missing",
 		"assignment_permission_missing", "roles_missing", "AADSTS700016", "AADSTS7000229", "AADSTS700027", "AADSTS7000215"} {

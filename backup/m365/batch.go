@@ -11,12 +11,16 @@ import (
 	"time"
 
 	abs "github.com/microsoft/kiota-abstractions-go"
+	"golang.org/x/sync/errgroup"
 
 	"holdfast/backup"
 )
 
 // batchSize is how many calls Graph takes in one batch.
 const batchSize = 20
+
+// batchesAtATime bounds the batches of one list of accounts.
+const batchesAtATime = 4
 
 // batchPart is one GET of a batch and, after it, its answer.
 type batchPart struct {
@@ -32,15 +36,18 @@ func (a *App) batch(ctx context.Context, mailbox string, parts []*batchPart) err
 	for start := time.Now(); len(parts) > 0; {
 		var again []*batchPart
 		var wait time.Duration
+		g, each := errgroup.WithContext(ctx)
+		g.SetLimit(batchesAtATime)
 		for chunk := range slices.Chunk(parts, batchSize) {
-			if err := a.batchOnce(ctx, mailbox, chunk); err != nil {
-				return err
-			}
-			for _, p := range chunk {
-				if throttled(&p.answer) || p.status == http.StatusFailedDependency {
-					again = append(again, p)
-					wait = max(wait, retryAfter(p.header, time.Now()), time.Second)
-				}
+			g.Go(func() error { return a.batchOnce(each, mailbox, chunk) })
+		}
+		if err := g.Wait(); err != nil {
+			return err
+		}
+		for _, p := range parts {
+			if throttled(&p.answer) || p.status == http.StatusFailedDependency {
+				again = append(again, p)
+				wait = max(wait, retryAfter(p.header, time.Now()), time.Second)
 			}
 		}
 		if len(again) > 0 && time.Since(start)+wait > usualPatience {
@@ -113,8 +120,8 @@ func (a *App) batchOnce(ctx context.Context, mailbox string, parts []*batchPart)
 }
 
 // purposes asks what the mailboxes of accounts are for. Accounts without a mailbox
-// get noMailbox; those of which Microsoft tells nothing are left out, which is
-// common where MailboxSettings.Read was not granted.
+// get noMailbox; those that Microsoft refuses are left out, unless it refuses all:
+// then the permission is missing, and statuses must not be taken from that.
 func (a *App) purposes(ctx context.Context, people []account) (map[string]string, error) {
 	parts := make([]*batchPart, len(people))
 	for i, p := range people {
@@ -124,6 +131,7 @@ func (a *App) purposes(ctx context.Context, people []account) (map[string]string
 		return nil, err
 	}
 	purposes := make(map[string]string, len(people))
+	var refused *batchPart
 	for i, p := range people {
 		var settings struct {
 			UserPurpose string `json:"userPurpose"`
@@ -133,7 +141,14 @@ func (a *App) purposes(ctx context.Context, people []account) (map[string]string
 			purposes[p.ID] = settings.UserPurpose
 		case part.status == http.StatusNotFound:
 			purposes[p.ID] = noMailbox
+		case part.status == http.StatusUnauthorized || part.status == http.StatusForbidden:
+			refused = part
+		default:
+			return nil, mailboxProblem(parseGraph(&part.answer), fmt.Errorf("%s: status %d", part.path, part.status))
 		}
+	}
+	if len(purposes) == 0 && refused != nil {
+		return nil, mailboxProblem(parseGraph(&refused.answer), fmt.Errorf("%s: status %d", refused.path, refused.status))
 	}
 	return purposes, nil
 }
