@@ -78,3 +78,13 @@ func (s *Simulator) caller(r *http.Request, audiences []string) (*caller, string
 	}
 	return c, ""
 }
+
+// userInfo is the OpenID userinfo endpoint, which is on Graph's host.
+func (s *Simulator) userInfo(w *answer, r *http.Request) {
+	c, problem := s.caller(r, graphAudiences)
+	if problem != "" || c.User == nil {
+		s.graphError(w, http.StatusUnauthorized, "InvalidAuthenticationToken", firstOf(problem, "The token is not of a person."))
+		return
+	}
+	w.json(http.StatusOK, map[string]any{"sub": pairwise(c.AppID, c.User.ID), "name": c.User.Name, "given_name": c.User.GivenName, "family_name": c.User.Surname, "email": c.User.Mail})
+}

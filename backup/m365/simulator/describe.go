@@ -3,6 +3,8 @@ package simulator
 import (
 	"fmt"
 	"net/http"
+	"os"
+	"path/filepath"
 )
 
 // Description says where a simulator is and how to sign in.
@@ -38,8 +40,9 @@ type ClientDescription struct {
 }
 
 // Describe says how to reach the simulator at a base URL such as
-// http://127.0.0.1:9000, and who can sign in. With Options.Dir it writes the
-// PEM files of clients that have a certificate.
+// http://127.0.0.1:9000, and who can sign in. It writes the PEM files of clients
+// that have a certificate into Options.Dir, or a temporary folder that goes when
+// Start's context ends.
 func (s *Simulator) Describe(base string) (Description, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -47,17 +50,42 @@ func (s *Simulator) Describe(base string) (Description, error) {
 	for i, t := range d.Tenants {
 		for k, c := range t.Clients {
 			a := s.appByID(c.ID)
-			if a == nil || a.PEM == "" || s.options.Dir == "" {
+			if a == nil || a.PEM == "" {
 				continue
 			}
-			name := "client-" + c.ID + ".pem"
-			if err := s.writeFile(name, []byte(a.PEM)); err != nil {
+			file, err := s.writePEM("client-"+c.ID+".pem", a.PEM)
+			if err != nil {
 				return Description{}, fmt.Errorf("credential of %s: %w", c.Name, err)
 			}
-			d.Tenants[i].Clients[k].PEM = s.file(name)
+			d.Tenants[i].Clients[k].PEM = file
 		}
 	}
 	return d, nil
+}
+
+// writePEM writes a client's credential where only its owner can read it.
+func (s *Simulator) writePEM(name, pem string) (string, error) {
+	dir := firstOf(s.options.Dir, s.tempDir)
+	if dir == "" {
+		var err error
+		if dir, err = os.MkdirTemp("", "holdfast-simulator-"); err != nil {
+			return "", err
+		}
+		s.tempDir = dir
+	}
+	return filepath.Join(dir, name), writeFile(dir, name, []byte(pem))
+}
+
+// removeTemp removes what writePEM made without Options.Dir.
+func (s *Simulator) removeTemp() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.tempDir != "" {
+		if err := os.RemoveAll(s.tempDir); err != nil {
+			s.log.Warn("temporary folder stays", "folder", s.tempDir, "error", err)
+		}
+		s.tempDir = ""
+	}
 }
 
 // Client returns secret and PEM (private key and certificate) of an

@@ -3,10 +3,12 @@ package simulator
 import (
 	"crypto/rand"
 	"html"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
 	"strings"
+	"time"
 )
 
 // authorize is GET and, for our own forms, POST /oauth2/v2.0/authorize
@@ -152,6 +154,7 @@ func (s *Simulator) authorizeSilently(v *visit, back *redirect, want wanted) {
 
 // newCode makes an authorization code.
 func (s *Simulator) newCode(r *http.Request, t *tenant, u *user, a *application, want wanted) string {
+	s.forget()
 	code := "0." + rand.Text() + rand.Text() + rand.Text()
 	s.state.Codes[code] = &authCode{
 		Tenant: t.ID, AppID: a.AppID, UserID: u.ID, RedirectURI: r.Form.Get("redirect_uri"), Scopes: strings.Fields(r.Form.Get("scope")),
@@ -159,6 +162,16 @@ func (s *Simulator) newCode(r *http.Request, t *tenant, u *user, a *application,
 	}
 	s.changed()
 	return code
+}
+
+// forget drops codes, sessions and refresh tokens that nobody can use any
+// more. They stay a day longer, so that using them has its own error.
+func (s *Simulator) forget() {
+	old := func(at time.Time, life time.Duration) bool { return s.now().Sub(at) > life+24*time.Hour }
+	maps.DeleteFunc(s.state.Codes, func(_ string, c *authCode) bool { return old(c.IssuedAt, codeLife) })
+	maps.DeleteFunc(s.state.Devices, func(_ string, d *deviceCode) bool { return old(d.IssuedAt, deviceLife) })
+	maps.DeleteFunc(s.state.Sessions, func(_ string, x *signInSession) bool { return old(x.At, 0) })
+	maps.DeleteFunc(s.state.Refresh, func(_ string, t *refreshToken) bool { return old(t.IssuedAt, 2*refreshLife) })
 }
 
 // redirects says whether the address is registered, exactly. For http on

@@ -36,6 +36,7 @@ func (s *Simulator) startDevice(w *answer, r *http.Request, _ *caller) {
 		return
 	}
 	logged(r).AppID, logged(r).App = a.AppID, a.Name
+	s.forget()
 	d := &deviceCode{UserCode: rand.Text()[:9], Tenant: segment, AppID: a.AppID, Scopes: strings.Fields(r.PostForm.Get("scope")), IssuedAt: s.now()}
 	code := "D" + rand.Text() + rand.Text() + rand.Text() + rand.Text()
 	s.state.Devices[code] = d

@@ -113,7 +113,7 @@ func (s *Simulator) batchCall(a *answer, r *http.Request, c *caller, part batchP
 		s.graphError(a, http.StatusInternalServerError, "InternalServerError", "The content could not be read.")
 	}
 	in.log.Status = max(a.status, http.StatusOK)
-	s.requests = append(s.requests, *in.log)
+	s.note(*in.log)
 }
 
 // batchAnswer is one response: JSON as it is, anything else in base64.

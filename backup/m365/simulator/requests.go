@@ -46,6 +46,18 @@ func logged(r *http.Request) *Request {
 	return r.Context().Value(incomingKey{}).(*incoming).log
 }
 
+// mostRequests is how many lines the log keeps, so that a demo can run for
+// weeks.
+const mostRequests = 100_000
+
+// note adds a line to the log.
+func (s *Simulator) note(q Request) {
+	if len(s.requests) >= mostRequests {
+		s.requests = slices.Clone(s.requests[mostRequests/10:])
+	}
+	s.requests = append(s.requests, q)
+}
+
 // Requests returns what was asked of the simulator since the start or the
 // last ClearRequests, in order. Control paths are left out.
 func (s *Simulator) Requests() []Request {

@@ -78,6 +78,7 @@ type Simulator struct {
 	permits    map[string]permit  // by method and template
 	resources  []*resource
 	faultNames []string // named faults that can be planned
+	tempDir    string   // see writePEM
 	inflight   inflight
 }
 
@@ -173,6 +174,7 @@ func (s *Simulator) Start(ctx context.Context, addr, cert, key string) (bound st
 			if server.Shutdown(grace) != nil {
 				server.Close()
 			}
+			s.removeTemp()
 			ended <- nil
 		}
 	}()
@@ -196,16 +198,16 @@ func newGUID() string {
 // file names a file in Dir.
 func (s *Simulator) file(name string) string { return filepath.Join(s.options.Dir, name) }
 
-// writeFile replaces a file of Dir in one step.
-func (s *Simulator) writeFile(name string, data []byte) error {
-	if err := os.MkdirAll(s.options.Dir, 0o700); err != nil {
+// writeFile replaces a file of a folder in one step.
+func writeFile(dir, name string, data []byte) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("folder of the simulator: %w", err)
 	}
-	tmp := s.file(name + ".new")
-	if err := os.WriteFile(tmp, data, 0o600); err != nil {
+	file := filepath.Join(dir, name)
+	if err := os.WriteFile(file+".new", data, 0o600); err != nil {
 		return fmt.Errorf("write %s: %w", name, err)
 	}
-	if err := os.Rename(tmp, s.file(name)); err != nil {
+	if err := os.Rename(file+".new", file); err != nil {
 		return fmt.Errorf("write %s: %w", name, err)
 	}
 	return nil

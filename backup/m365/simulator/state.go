@@ -249,7 +249,7 @@ func (s *Simulator) save() error {
 	if err != nil {
 		return fmt.Errorf("state of the simulated Microsoft: %w", err)
 	}
-	if err := s.writeFile(stateFile, data); err != nil {
+	if err := writeFile(s.options.Dir, stateFile, data); err != nil {
 		return err
 	}
 	s.dirty = false
