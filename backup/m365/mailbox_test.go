@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -263,6 +264,7 @@ func TestLinksElsewhereAreNotFollowed(t *testing.T) {
 func TestBatchAsksThrottledPartsAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now()
+		var refused atomic.Bool
 		m, _ := fakeMailbox(t, func(n int, r *http.Request) (*http.Response, error) {
 			body, _ := io.ReadAll(r.Body)
 			var in struct {
@@ -274,7 +276,7 @@ func TestBatchAsksThrottledPartsAgain(t *testing.T) {
 			var parts []string
 			for i := len(in.Requests) - 1; i >= 0; i-- { // any order
 				q := in.Requests[i]
-				if n == 0 && strings.HasSuffix(q.URL, "/p3") {
+				if strings.HasSuffix(q.URL, "/p3") && refused.CompareAndSwap(false, true) {
 					parts = append(parts, `{"id":"`+q.ID+`","status":429,"headers":{"Retry-After":"7"},"body":{"error":{"code":"TooManyRequests"}}}`)
 					continue
 				}
