@@ -1,0 +1,219 @@
+package repo
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"iter"
+	"os"
+	"path"
+	"strings"
+	"sync"
+)
+
+// Dir is a Storage in a folder. Objects are written to a temporary name,
+// synced, linked to their own name, which fails if that exists, and the
+// folder is synced.
+type Dir struct {
+	root *os.Root
+	made sync.Map // folders that exist
+}
+
+// uploads is the folder of objects under way; what a crash leaves there is
+// deleted by the next OpenDir that finds it old.
+const uploads = ".uploads"
+
+// OpenDir opens a folder as a Storage, making it with mode 0700.
+func OpenDir(name string) (*Dir, error) {
+	if err := os.MkdirAll(name, 0o700); err != nil {
+		return nil, err
+	}
+	root, err := os.OpenRoot(name)
+	if err != nil {
+		return nil, err
+	}
+	d := &Dir{root: root}
+	if err := d.mkdir(uploads); err != nil {
+		root.Close()
+		return nil, err
+	}
+	return d, nil
+}
+
+// Close closes the folder.
+func (d *Dir) Close() error { return d.root.Close() }
+
+func badKey(key string) error { return fmt.Errorf("%q is not an object's key", key) }
+
+// mkdir makes a folder and those above it, durably.
+func (d *Dir) mkdir(name string) error {
+	if _, ok := d.made.Load(name); ok || name == "." {
+		return nil
+	}
+	if err := d.mkdir(path.Dir(name)); err != nil {
+		return err
+	}
+	if err := d.root.Mkdir(name, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	if err := d.sync(path.Dir(name)); err != nil {
+		return err
+	}
+	d.made.Store(name, true)
+	return nil
+}
+
+// sync makes the entries of a folder durable.
+func (d *Dir) sync(name string) error {
+	f, err := d.root.Open(name)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return f.Sync()
+}
+
+// Create implements Storage.
+func (d *Dir) Create(_ context.Context, key string) (Upload, error) {
+	if !validKey(key) {
+		return nil, badKey(key)
+	}
+	if err := d.mkdir(path.Dir(key)); err != nil {
+		return nil, err
+	}
+	temp := uploads + "/" + rand.Text()
+	f, err := d.root.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	return &dirUpload{dir: d, key: key, temp: temp, file: f}, nil
+}
+
+type dirUpload struct {
+	dir  *Dir
+	key  string
+	temp string
+	file *os.File
+	done bool
+}
+
+func (u *dirUpload) Write(p []byte) (int, error) { return u.file.Write(p) }
+
+func (u *dirUpload) Commit(context.Context) error {
+	defer u.Abort()
+	if err := u.file.Sync(); err != nil {
+		return err
+	}
+	if err := u.dir.root.Link(u.temp, u.key); errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("%s: %w", u.key, ErrExist)
+	} else if err != nil {
+		return err
+	}
+	return u.dir.sync(path.Dir(u.key))
+}
+
+func (u *dirUpload) Abort() {
+	if u.done {
+		return
+	}
+	u.done = true
+	u.file.Close()
+	_ = u.dir.root.Remove(u.temp) // what stays is deleted later; the object itself is not concerned
+}
+
+// Open implements Storage.
+func (d *Dir) Open(_ context.Context, key string, offset, length int64) (io.ReadCloser, error) {
+	if !validKey(key) {
+		return nil, badKey(key)
+	}
+	f, err := d.root.Open(key)
+	if err != nil {
+		return nil, notExist(key, err)
+	}
+	if _, err := f.Seek(offset, io.SeekStart); err != nil {
+		f.Close()
+		return nil, err
+	}
+	if length < 0 {
+		return f, nil
+	}
+	return struct {
+		io.Reader
+		io.Closer
+	}{io.LimitReader(f, length), f}, nil
+}
+
+// Stat implements Storage.
+func (d *Dir) Stat(_ context.Context, key string) (int64, error) {
+	if !validKey(key) {
+		return 0, badKey(key)
+	}
+	info, err := d.root.Stat(key)
+	if err != nil {
+		return 0, notExist(key, err)
+	}
+	return info.Size(), nil
+}
+
+// List implements Storage.
+func (d *Dir) List(ctx context.Context, prefix string) iter.Seq2[Entry, error] {
+	return func(yield func(Entry, error) bool) {
+		start := strings.TrimSuffix(prefix, "/")
+		if start == "" {
+			start = "."
+		} else if !validKey(start) {
+			yield(Entry{}, badKey(prefix))
+			return
+		}
+		err := fs.WalkDir(d.root.FS(), start, func(name string, e fs.DirEntry, err error) error {
+			switch {
+			case errors.Is(err, fs.ErrNotExist):
+				return nil // deleted meanwhile, or nothing there yet
+			case err != nil:
+				return err
+			case ctx.Err() != nil:
+				return ctx.Err()
+			case e.IsDir():
+				if name == uploads {
+					return fs.SkipDir
+				}
+				return nil
+			}
+			info, err := e.Info()
+			if errors.Is(err, fs.ErrNotExist) {
+				return nil
+			}
+			if err != nil {
+				return err
+			}
+			if !yield(Entry{Key: name, Size: info.Size()}, nil) {
+				return fs.SkipAll
+			}
+			return nil
+		})
+		if err != nil {
+			yield(Entry{}, err)
+		}
+	}
+}
+
+// Delete implements Storage.
+func (d *Dir) Delete(_ context.Context, key string) error {
+	if !validKey(key) {
+		return badKey(key)
+	}
+	if err := d.root.Remove(key); err != nil {
+		return notExist(key, err)
+	}
+	return d.sync(path.Dir(key))
+}
+
+func notExist(key string, err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%s: %w", key, ErrNotExist)
+	}
+	return err
+}

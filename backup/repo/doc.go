@@ -1,0 +1,32 @@
+// Package repo is the snapshot repository: encrypted, deduplicated,
+// content-addressed blobs in packs, and commits that refer to them. It knows
+// bytes, not mail.
+//
+// # Format 1
+//
+// Objects and their keys, the same on every Storage:
+//
+//	format.json                    identifier and version
+//	t/<tenant>/d/<2 hex>/<pack>    packs of content
+//	t/<tenant>/m/<2 hex>/<pack>    packs of metadata, so that listings and rebuilds never read content
+//	t/<tenant>/c/<source>/<seq>    commits: the restore points
+//
+// Everything is written once, exclusively and durably, and never changed. A
+// commit is the only commit point: what it refers to is durable before it is
+// created, and packs that no commit refers to are harmless.
+//
+// Content is split by Writer.PutContent: runs of full base64 lines are stored
+// decoded; long ones (48 KiB and more) as shared pieces, which all sources of a
+// tenant share; everything else in order as the skeleton, which belongs to its
+// source. The recipe in Content joins them again, byte for byte.
+//
+// # Keys
+//
+// A tenant has a key per epoch, a source one per epoch, both 32 bytes from the
+// KeyStore. Each blob is sealed by AES-256-GCM under a key of its own, derived
+// by HKDF-SHA-256 from the source's (or tenant's) key with the pack's random
+// identifier as salt, so a key never seals twice. Shared pieces are sealed
+// under a key derived from their content and the tenant's secret, which stands
+// only in the recipes that refer to them. Identifiers are HMACs under a secret
+// of the tenant; nothing can be confirmed or shared over tenants.
+package repo

@@ -1,0 +1,223 @@
+package repo
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+
+	"github.com/klauspost/compress/zstd"
+)
+
+// formatVersion is the version of the repository's format that this package
+// writes and reads.
+const formatVersion = 1
+
+// Limits, enforced on writing and on reading.
+const (
+	MaxContent   = 256 << 20 // bytes of one PutContent
+	MaxMeta      = 4 << 20   // bytes of one PutMeta
+	maxPiece     = 4 << 20
+	maxSealed    = 8 << 20
+	maxOpened    = 16 << 20
+	maxPack      = 64 << 20
+	maxFooter    = 8 << 20
+	maxCommit    = 4 << 20
+	maxParts     = 4096
+	sharedLeast  = 48 << 10 // decoded runs from here on are shared pieces
+	groupPiece   = 48 << 10 // pieces below are grouped
+	groupTarget  = 128 << 10
+	targetPack   = 16 << 20
+	maxNameBytes = 128
+)
+
+// Index finds pieces and metadata blobs of committed packs. A PieceID and a
+// MetaID never have the same bytes, so one table serves both.
+type Index interface {
+	// Locate returns where the given identifiers of a tenant are; those that no
+	// commit holds are left out.
+	Locate(ctx context.Context, tenant string, ids []PieceID) (map[PieceID]Location, error)
+}
+
+// Options are for tests. The zero value is right.
+type Options struct {
+	TargetPack int // bytes at which a pack is closed, 0 for 16 MiB
+}
+
+// Repository is an open repository. It is safe for concurrent use.
+type Repository struct {
+	storage Storage
+	index   Index
+	keys    keyring
+	options Options
+	id      string
+	encoder *zstd.Encoder
+	decoder *zstd.Decoder
+	cache   blobCache
+}
+
+// format is format.json.
+type format struct {
+	Product   string `json:"product"`
+	ID        string `json:"id"`
+	Version   int    `json:"version"`
+	MinReader int    `json:"min_reader"`
+	MinWriter int    `json:"min_writer"`
+}
+
+const (
+	formatKey     = "format.json"
+	formatProduct = "holdfast repository"
+)
+
+// Open opens the repository in storage, making it on first use. A repository
+// that needs a newer program is refused with a sentence that says so.
+func Open(ctx context.Context, storage Storage, keys KeyStore, index Index, options Options) (*Repository, error) {
+	f, err := openFormat(ctx, storage)
+	if err != nil {
+		return nil, err
+	}
+	if options.TargetPack <= 0 {
+		options.TargetPack = targetPack
+	}
+	encoder, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(2), zstd.WithWindowSize(1<<20))
+	if err != nil {
+		return nil, fmt.Errorf("make compressor: %w", err)
+	}
+	decoder, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(2), zstd.WithDecoderMaxMemory(maxOpened))
+	if err != nil {
+		return nil, fmt.Errorf("make decompressor: %w", err)
+	}
+	return &Repository{storage: storage, index: index, keys: keyring{store: keys, keys: map[string][]byte{}}, options: options,
+		id: f.ID, encoder: encoder, decoder: decoder}, nil
+}
+
+// ID returns the repository's random identifier.
+func (r *Repository) ID() string { return r.id }
+
+func openFormat(ctx context.Context, storage Storage) (format, error) {
+	for range 2 {
+		data, err := get(ctx, storage, formatKey, 0, -1, 64<<10)
+		if err == nil {
+			return parseFormat(data)
+		}
+		if !errors.Is(err, ErrNotExist) {
+			return format{}, fmt.Errorf("read %s: %w", formatKey, err)
+		}
+		for e, err := range storage.List(ctx, "t/") {
+			if err != nil {
+				return format{}, fmt.Errorf("list the repository: %w", err)
+			}
+			return format{}, damaged(formatKey, "it is missing although there is data ("+e.Key+"); put the file back from a copy")
+		}
+		data, err = json.MarshalIndent(format{formatProduct, rand.Text(), formatVersion, formatVersion, formatVersion}, "", "\t")
+		if err != nil {
+			return format{}, fmt.Errorf("encode %s: %w", formatKey, err)
+		}
+		if err := put(ctx, storage, formatKey, append(data, '\n')); err != nil && !errors.Is(err, ErrExist) {
+			return format{}, fmt.Errorf("write %s: %w", formatKey, err)
+		}
+	}
+	return format{}, fmt.Errorf("%s was written but can't be read", formatKey)
+}
+
+func parseFormat(data []byte) (format, error) {
+	var f format
+	if err := json.Unmarshal(data, &f); err != nil || f.Product != formatProduct {
+		return f, damaged(formatKey, "it does not describe a repository of Holdfast")
+	}
+	if f.MinReader > formatVersion || f.MinWriter > formatVersion {
+		return f, fmt.Errorf("the repository has format %d, this program knows %d: start a newer version of Holdfast", f.Version, formatVersion)
+	}
+	return f, nil
+}
+
+// Codecs of a blob: the first byte of what is sealed.
+const (
+	codecPlain = 0
+	codecZstd  = 1
+)
+
+// compress returns data with its codec before it.
+func (r *Repository) compress(data []byte) []byte {
+	out := r.encoder.EncodeAll(data, append(make([]byte, 0, len(data)/2+64), codecZstd))
+	if len(out) <= len(data) {
+		return out
+	}
+	return append([]byte{codecPlain}, data...)
+}
+
+// expand reverses compress.
+func (r *Repository) expand(data []byte) ([]byte, error) {
+	if len(data) == 0 {
+		return nil, io.ErrUnexpectedEOF
+	}
+	switch data[0] {
+	case codecPlain:
+		return data[1:], nil
+	case codecZstd:
+		return r.decoder.DecodeAll(data[1:], nil)
+	}
+	return nil, fmt.Errorf("unknown codec %d", data[0])
+}
+
+// validName says whether a tenant or source can be part of a key.
+func validName(name string) error {
+	if len(name) > maxNameBytes || !validKey(name) || name == "" {
+		return fmt.Errorf("%q can't be the name of a tenant or source", name)
+	}
+	for i := range len(name) {
+		if name[i] == '/' {
+			return fmt.Errorf("%q can't be the name of a tenant or source", name)
+		}
+	}
+	return nil
+}
+
+// blobCache keeps the blobs that were opened last, since neighbours of a
+// message are often wanted next.
+type blobCache struct {
+	mu    sync.Mutex
+	order []blobName
+	blobs map[blobName][]byte
+	size  int
+}
+
+type blobName struct {
+	pack   PackID
+	number uint32
+}
+
+const maxCached = 16 << 20
+
+func (c *blobCache) get(name blobName) ([]byte, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	b, ok := c.blobs[name]
+	return b, ok
+}
+
+func (c *blobCache) put(name blobName, data []byte) {
+	if len(data) > maxCached/8 {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.blobs == nil {
+		c.blobs = map[blobName][]byte{}
+	}
+	if _, ok := c.blobs[name]; ok {
+		return
+	}
+	c.blobs[name] = data
+	c.order = append(c.order, name)
+	c.size += len(data)
+	for c.size > maxCached {
+		c.size -= len(c.blobs[c.order[0]])
+		delete(c.blobs, c.order[0])
+		c.order = c.order[1:]
+	}
+}
