@@ -2,6 +2,7 @@ package m365
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -175,7 +176,12 @@ func (c *Client) EnsureRole(ctx context.Context, tenant, upn string, token backu
 			Text: fmt.Sprintf("%s may not run %s. %s", upn, strings.Join(missing, ", "), textNoCmdlets)}
 	}
 	for _, step := range RoleSteps(app) {
-		if err := session.ensure(ctx, step); err != nil {
+		err := session.ensure(ctx, step)
+		if p, ok := errors.AsType[*backup.Problem](err); ok && p.Kind == backup.ProblemMissingCmdlets {
+			// The list of cmdlets had it a moment ago, so a server is behind.
+			p.Kind, p.Text, p.Temporary = backup.ProblemRolePending, textRoleWaiting, true
+		}
+		if err != nil {
 			return err
 		}
 	}
