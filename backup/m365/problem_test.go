@@ -45,6 +45,7 @@ func TestEntraRefusals(t *testing.T) {
 		{"no consent", `{"error":"invalid_grant","error_codes":[65001]}`, person, backup.ProblemConsentMissing, "AADSTS65001", false},
 		{"other number, known name", `{"error":"invalid_grant","error_codes":[4711]}`, person, backup.ProblemSignInExpired, "AADSTS4711", false},
 		{"unknown", `{"error":"invalid_request","error_codes":[4711],"trace_id":"t-1"}`, person, backup.ProblemUnknown, "AADSTS4711", false},
+		{"main application removed from the tenant", `{"error":"unauthorized_client","error_codes":[700016]}`, refresh, backup.ProblemConsentMissing, "AADSTS700016", false},
 		{"application deleted", `{"error":"unauthorized_client","error_codes":[700016]}`, application, backup.ProblemApplicationGone, "AADSTS700016", false},
 		{"principal deleted", `{"error":"invalid_client","error_codes":[7000229]}`, application, backup.ProblemApplicationGone, "AADSTS7000229", false},
 		{"application off", `{"error":"unauthorized_client","error_codes":[7000112]}`, application, backup.ProblemApplicationOff, "AADSTS7000112", false},
