@@ -1,0 +1,317 @@
+package repo
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+)
+
+// Content says how to join pieces to what PutContent was given. It is a value
+// to keep in a record of its source: the keys of its shared pieces are in it.
+type Content struct {
+	Size     int64     `cbor:"1,keyasint"`           // bytes
+	SHA256   []byte    `cbor:"2,keyasint"`           // of all of it
+	Skeleton []PieceID `cbor:"3,keyasint,omitempty"` // what the parts take bytes from, in order
+	Parts    []Part    `cbor:"4,keyasint,omitempty"` // in order; none if the skeleton is all
+}
+
+// Part is a stretch of content.
+type Part struct {
+	Kind   PartKind      `cbor:"1,keyasint"`
+	Length int64         `cbor:"2,keyasint"`           // bytes of the skeleton, or decoded bytes of the shared pieces
+	Width  int           `cbor:"3,keyasint,omitempty"` // characters of a base64 line
+	CRLF   bool          `cbor:"4,keyasint,omitempty"` // how the lines end
+	Shared []SharedPiece `cbor:"5,keyasint,omitempty"`
+}
+
+// PartKind says how a part becomes content.
+type PartKind int
+
+// The kinds.
+const (
+	PartLiteral PartKind = 0 // bytes of the skeleton as they are
+	PartEncoded PartKind = 1 // bytes of the skeleton in lines of base64
+	PartShared  PartKind = 2 // shared pieces in lines of base64
+)
+
+// SharedPiece is a piece that other content of the tenant may refer to as well.
+type SharedPiece struct {
+	ID  PieceID `cbor:"1,keyasint"`
+	Key []byte  `cbor:"2,keyasint"` // opens it
+}
+
+// ErrTooLarge says that content is larger than MaxContent.
+var ErrTooLarge = errors.New("larger than a repository keeps")
+
+// contentBuilder makes a Content from what the splitter finds.
+type contentBuilder struct {
+	ctx      context.Context
+	w        *Writer
+	splitter *splitter
+	content  Content
+	skeleton []byte // not yet a piece
+	run      []byte // decoded bytes of the run under way, not yet anywhere
+	shared   []SharedPiece
+	length   int64 // decoded bytes of the run
+	width    int
+	crlf     bool
+	big      bool // the run became shared pieces
+}
+
+// PutContent stores what r gives and returns how to read it again. It may be
+// called from several goroutines; each holds at most about 10 MiB. It returns
+// ErrTooLarge beyond MaxContent, and the errors of r and of the storage.
+func (w *Writer) PutContent(ctx context.Context, r io.Reader) (Content, error) {
+	b := &contentBuilder{ctx: ctx, w: w}
+	b.splitter = &splitter{out: b}
+	sum := sha256.New()
+	buf := make([]byte, 64<<10)
+	for {
+		n, err := r.Read(buf)
+		if n > 0 {
+			if b.content.Size += int64(n); b.content.Size > MaxContent {
+				return Content{}, ErrTooLarge
+			}
+			sum.Write(buf[:n])
+			if _, err := b.splitter.Write(buf[:n]); err != nil {
+				return Content{}, err
+			}
+		}
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return Content{}, err
+		}
+		if err := ctx.Err(); err != nil {
+			return Content{}, err
+		}
+	}
+	if err := b.splitter.close(); err != nil {
+		return Content{}, err
+	}
+	if err := b.flushSkeleton(0); err != nil {
+		return Content{}, err
+	}
+	b.content.SHA256 = sum.Sum(nil)
+	if len(b.content.Parts) == 1 && b.content.Parts[0].Kind == PartLiteral {
+		b.content.Parts = nil
+	}
+	return b.content, nil
+}
+
+func (b *contentBuilder) literal(p []byte) error {
+	if n := len(b.content.Parts); n > 0 && b.content.Parts[n-1].Kind == PartLiteral {
+		b.content.Parts[n-1].Length += int64(len(p))
+	} else {
+		b.content.Parts = append(b.content.Parts, Part{Kind: PartLiteral, Length: int64(len(p))})
+	}
+	b.skeleton = append(b.skeleton, p...)
+	return b.flushSkeleton(maxPiece)
+}
+
+func (b *contentBuilder) base64(decoded []byte, width int, crlf bool) error {
+	b.width, b.crlf = width, crlf
+	b.length += int64(len(decoded))
+	b.run = append(b.run, decoded...)
+	if b.length >= sharedLeast {
+		b.big = true
+	}
+	whole := maxPiece - maxPiece%(width/4*3) // pieces end with a line
+	for b.big && len(b.run) >= whole {
+		if err := b.putShared(b.run[:whole]); err != nil {
+			return err
+		}
+		b.run = append(b.run[:0], b.run[whole:]...)
+	}
+	return nil
+}
+
+func (b *contentBuilder) putShared(data []byte) error {
+	piece, err := b.w.putShared(b.ctx, data)
+	if err != nil {
+		return err
+	}
+	b.shared = append(b.shared, piece)
+	return nil
+}
+
+func (b *contentBuilder) endRun() error {
+	part := Part{Kind: PartEncoded, Length: b.length, Width: b.width, CRLF: b.crlf}
+	if b.big {
+		if len(b.run) > 0 {
+			if err := b.putShared(b.run); err != nil {
+				return err
+			}
+		}
+		part.Kind, part.Shared = PartShared, b.shared
+	} else {
+		b.skeleton = append(b.skeleton, b.run...)
+	}
+	b.content.Parts = append(b.content.Parts, part)
+	b.run, b.shared, b.length, b.big = b.run[:0], nil, 0, false
+	// Two more parts must fit: one more run that is under way, and what follows.
+	b.splitter.raw = len(b.content.Parts) > maxParts-4
+	return b.flushSkeleton(maxPiece)
+}
+
+// flushSkeleton makes a piece of the skeleton when it has at least least bytes.
+func (b *contentBuilder) flushSkeleton(least int) error {
+	for len(b.skeleton) > 0 && len(b.skeleton) >= least {
+		n := min(len(b.skeleton), maxPiece)
+		id, err := b.w.putSource(b.ctx, b.skeleton[:n])
+		if err != nil {
+			return err
+		}
+		b.content.Skeleton = append(b.content.Skeleton, id)
+		b.skeleton = append(b.skeleton[:0], b.skeleton[n:]...)
+	}
+	return nil
+}
+
+// check says whether a decoded Content can be what PutContent made.
+func (c Content) check() error {
+	if c.Size < 0 || c.Size > MaxContent || len(c.SHA256) != sha256.Size || len(c.Parts) > maxParts || len(c.Skeleton) > MaxContent/maxPiece+1 {
+		return damaged("content", "its recipe is impossible")
+	}
+	for _, p := range c.Parts {
+		if p.Length < 0 || p.Length > MaxContent || p.Kind < PartLiteral || p.Kind > PartShared || p.Kind != PartLiteral && !lineWidth(p.Width) {
+			return damaged("content", "its recipe is impossible")
+		}
+	}
+	return nil
+}
+
+// ReadContent writes content of a source to out and checks size and hash; an
+// error that wraps ErrDamaged names what is wrong. Bytes may have been written
+// before it is found.
+func (r *Repository) ReadContent(ctx context.Context, tenant, source string, c Content, out io.Writer) error {
+	if err := c.check(); err != nil {
+		return err
+	}
+	sum := sha256.New()
+	counted := &counter{out: io.MultiWriter(out, sum)}
+	skeleton := &pieceReader{ctx: ctx, r: r, tenant: tenant, source: source, ids: c.Skeleton}
+	parts := c.Parts
+	if len(parts) == 0 && c.Size > 0 {
+		parts = []Part{{Kind: PartLiteral, Length: c.Size}}
+	}
+	for _, p := range parts {
+		if err := r.readPart(ctx, tenant, p, skeleton, counted); err != nil {
+			return err
+		}
+		if counted.n > c.Size {
+			return damaged("content", "it is longer than when it was stored")
+		}
+	}
+	if counted.n != c.Size || [sha256.Size]byte(sum.Sum(nil)) != [sha256.Size]byte(c.SHA256) {
+		return damaged("content", "it is not what was stored")
+	}
+	return nil
+}
+
+type counter struct {
+	out io.Writer
+	n   int64
+}
+
+func (c *counter) Write(p []byte) (int, error) {
+	n, err := c.out.Write(p)
+	c.n += int64(n)
+	return n, err
+}
+
+func (r *Repository) readPart(ctx context.Context, tenant string, p Part, skeleton *pieceReader, out io.Writer) error {
+	if p.Kind != PartShared {
+		return copyPart(p, skeleton, out)
+	}
+	left := p.Length
+	for _, s := range p.Shared {
+		data, err := r.readShared(ctx, tenant, s)
+		if err != nil {
+			return err
+		}
+		if left -= int64(len(data)); left < 0 {
+			return damaged("content", "its shared pieces are too long")
+		}
+		if err := writeLines(out, data, p); err != nil {
+			return err
+		}
+	}
+	if left != 0 {
+		return damaged("content", "its shared pieces are too short")
+	}
+	return nil
+}
+
+// copyPart takes a part from the skeleton.
+func copyPart(p Part, skeleton *pieceReader, out io.Writer) error {
+	step := int64(256 << 10)
+	if p.Kind == PartEncoded {
+		step -= step % int64(p.Width/4*3) // whole lines
+	}
+	buf := make([]byte, min(step, p.Length))
+	for left := p.Length; left > 0; {
+		n := min(int64(len(buf)), left)
+		if _, err := io.ReadFull(skeleton, buf[:n]); err != nil {
+			if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+				return damaged("content", "its skeleton is too short")
+			}
+			return err
+		}
+		left -= n
+		var err error
+		if p.Kind == PartEncoded {
+			err = writeLines(out, buf[:n], p)
+		} else {
+			_, err = out.Write(buf[:n])
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func writeLines(out io.Writer, decoded []byte, p Part) error {
+	step := 64 << 10
+	step -= step % (p.Width / 4 * 3)
+	var line []byte
+	for len(decoded) > 0 {
+		n := min(step, len(decoded))
+		line = encodeLines(line[:0], decoded[:n], p.Width, p.CRLF)
+		if _, err := out.Write(line); err != nil {
+			return err
+		}
+		decoded = decoded[n:]
+	}
+	return nil
+}
+
+// pieceReader reads pieces of a source one after the other.
+type pieceReader struct {
+	ctx            context.Context
+	r              *Repository
+	tenant, source string
+	ids            []PieceID
+	data           []byte
+}
+
+// Read implements io.Reader.
+func (p *pieceReader) Read(b []byte) (int, error) {
+	for len(p.data) == 0 {
+		if len(p.ids) == 0 {
+			return 0, io.EOF
+		}
+		var err error
+		if p.data, err = p.r.readPiece(p.ctx, p.tenant, p.source, p.ids[0]); err != nil {
+			return 0, fmt.Errorf("piece %s: %w", p.ids[0], err)
+		}
+		p.ids = p.ids[1:]
+	}
+	n := copy(b, p.data)
+	p.data = p.data[n:]
+	return n, nil
+}

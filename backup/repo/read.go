@@ -1,0 +1,139 @@
+package repo
+
+import (
+	"context"
+	"crypto/sha256"
+	"fmt"
+)
+
+// locate finds one object.
+func (r *Repository) locate(ctx context.Context, tenant string, id PieceID) (Location, error) {
+	found, err := r.index.Locate(ctx, tenant, []PieceID{id})
+	if err != nil {
+		return Location{}, fmt.Errorf("look an object up: %w", err)
+	}
+	at, ok := found[id]
+	if !ok {
+		return Location{}, damaged(id.String(), "no commit holds it")
+	}
+	return at, nil
+}
+
+// openBlob opens a blob under a source's key and returns its bytes.
+func (r *Repository) openBlob(ctx context.Context, tenant, source string, at Location) ([]byte, error) {
+	name := blobName{at.Pack, at.Blob}
+	if data, ok := r.cache.get(name); ok {
+		return data, nil
+	}
+	frame, sealed, err := r.readBlob(ctx, tenant, at)
+	if err != nil {
+		return nil, err
+	}
+	key, err := r.keys.source(ctx, tenant, source, at.Epoch)
+	if err != nil {
+		return nil, err
+	}
+	payload, err := newGCM(blobKey(key, at.Pack, at.Type, at.Blob)).Open(nil, blobNonce(at.Blob), sealed, blobData(tenant, at.Pack, at.Epoch, frame))
+	if err != nil {
+		return nil, damaged(packKey(tenant, at.Kind, at.Pack), fmt.Sprintf("blob %d does not open under the source's key", at.Blob))
+	}
+	data, err := r.expand(payload)
+	if err != nil {
+		return nil, damaged(packKey(tenant, at.Kind, at.Pack), fmt.Sprintf("blob %d does not decompress", at.Blob))
+	}
+	r.cache.put(name, data)
+	return data, nil
+}
+
+// slice takes a piece out of its blob.
+func slice(tenant string, at Location, data []byte) ([]byte, error) {
+	if uint64(at.Start)+uint64(at.Size) > uint64(len(data)) {
+		return nil, damaged(packKey(tenant, at.Kind, at.Pack), fmt.Sprintf("blob %d is shorter than its pieces", at.Blob))
+	}
+	return data[at.Start : at.Start+at.Size : at.Start+at.Size], nil
+}
+
+// readPiece reads a piece of a source and checks that it is the one.
+func (r *Repository) readPiece(ctx context.Context, tenant, source string, id PieceID) ([]byte, error) {
+	at, err := r.locate(ctx, tenant, id)
+	if err != nil {
+		return nil, err
+	}
+	data, err := r.openBlob(ctx, tenant, source, at)
+	if err != nil {
+		return nil, err
+	}
+	if data, err = slice(tenant, at, data); err != nil {
+		return nil, err
+	}
+	s, err := r.keys.secrets(ctx, tenant)
+	if err != nil {
+		return nil, err
+	}
+	if hash := sha256.Sum256(data); s.sourceID(source, hash[:]) != id {
+		return nil, damaged(packKey(tenant, at.Kind, at.Pack), "it holds another piece than the index says")
+	}
+	return data, nil
+}
+
+// readShared reads a shared piece with the key from its recipe.
+func (r *Repository) readShared(ctx context.Context, tenant string, p SharedPiece) ([]byte, error) {
+	at, err := r.locate(ctx, tenant, p.ID)
+	if err != nil {
+		return nil, err
+	}
+	return r.openShared(ctx, tenant, p, at)
+}
+
+func (r *Repository) openShared(ctx context.Context, tenant string, p SharedPiece, at Location) ([]byte, error) {
+	_, sealed, err := r.readBlob(ctx, tenant, at)
+	if err != nil {
+		return nil, err
+	}
+	key := packKey(tenant, at.Kind, at.Pack)
+	if len(sealed) < nonceSize+gcmOverhead || len(p.Key) != keySize {
+		return nil, damaged(key, fmt.Sprintf("blob %d is no shared piece", at.Blob))
+	}
+	payload, err := newGCM(p.Key).Open(nil, sealed[:nonceSize], sealed[nonceSize:], sharedData(tenant, p.ID))
+	if err != nil {
+		return nil, damaged(key, fmt.Sprintf("blob %d does not open under the piece's key", at.Blob))
+	}
+	data, err := r.expand(payload)
+	if err != nil {
+		return nil, damaged(key, fmt.Sprintf("blob %d does not decompress", at.Blob))
+	}
+	if len(data) != int(at.Size) {
+		return nil, damaged(key, fmt.Sprintf("blob %d has another length than its piece", at.Blob))
+	}
+	return data, nil
+}
+
+// ReadMeta reads a metadata blob of a source that was put with kind.
+func (r *Repository) ReadMeta(ctx context.Context, tenant, source string, kind byte, id MetaID) ([]byte, error) {
+	at, err := r.locate(ctx, tenant, PieceID(id))
+	if err != nil {
+		return nil, err
+	}
+	return r.readMetaAt(ctx, tenant, source, kind, id, at)
+}
+
+func (r *Repository) readMetaAt(ctx context.Context, tenant, source string, kind byte, id MetaID, at Location) ([]byte, error) {
+	data, err := r.openBlob(ctx, tenant, source, at)
+	if err != nil {
+		return nil, err
+	}
+	if data, err = slice(tenant, at, data); err != nil {
+		return nil, err
+	}
+	s, err := r.keys.secrets(ctx, tenant)
+	if err != nil {
+		return nil, err
+	}
+	if len(data) == 0 || data[0] != kind {
+		return nil, damaged(packKey(tenant, at.Kind, at.Pack), "a metadata blob is of another kind")
+	}
+	if hash := sha256.Sum256(data[1:]); s.metaID(source, kind, hash[:]) != id {
+		return nil, damaged(packKey(tenant, at.Kind, at.Pack), "it holds another metadata blob than the index says")
+	}
+	return data[1:], nil
+}
