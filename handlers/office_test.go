@@ -28,6 +28,7 @@ import (
 type office struct {
 	t         *testing.T
 	store     *store.Store
+	engine    *engine.Engine
 	microsoft *simulator.Simulator
 	portal    string // address
 	control   string // address of the simulator's control paths
@@ -91,7 +92,7 @@ func newOffice(t *testing.T) *office {
 	}
 	eng := &engine.Engine{Repo: repository, Catalog: st, Log: log}
 	portal = (&handlers.Server{Store: st, Microsoft: client, Content: eng, SessionKey: []byte(strings.Repeat("s", 32)), PublicURL: server.URL, Log: log}).Handler()
-	o := &office{t: t, store: st, microsoft: sim, portal: server.URL, control: microsoft.URL + "/_simulator"}
+	o := &office{t: t, store: st, engine: eng, microsoft: sim, portal: server.URL, control: microsoft.URL + "/_simulator"}
 	o.people()
 	runner := &jobs.Runner{Store: st, Engine: eng, Microsoft: client, Every: time.Hour, Workers: 2, Log: log}
 	work, cancel := context.WithCancel(context.WithoutCancel(ctx))
@@ -190,6 +191,16 @@ func (o *office) passInterval() {
 			o.t.Fatal(err)
 		}
 	}
+}
+
+// mailbox is the first mailbox or account of Contoso.
+func (o *office) mailbox() backup.Mailbox {
+	o.t.Helper()
+	page, err := o.store.Mailboxes(o.t.Context(), o.org(adminMail), store.MailboxQuery{AllAccounts: true})
+	if err != nil || len(page.Mailboxes) == 0 {
+		o.t.Fatalf("mailboxes: %v", err)
+	}
+	return page.Mailboxes[0]
 }
 
 // testWriter shows what is logged with the test that caused it.

@@ -38,7 +38,7 @@ func (s *Server) showSetup(w http.ResponseWriter, r *http.Request) error {
 func (s *Server) setupView(r *http.Request, auth backup.Authorization) (views.Setup, error) {
 	ctx, a := r.Context(), actor(r)
 	v := views.Setup{
-		Authorization: auth, OwnCode: auth.Device.Session == a.Session, OwnSignIn: auth.SignIn.Session == a.Session,
+		Authorization: auth, OwnCode: auth.Device.Session == a.Session,
 		Permissions: backup.Permissions(auth.Workloads), Now: time.Now(),
 	}
 	if !v.OwnCode {
@@ -142,30 +142,52 @@ func movedOn(auth backup.Authorization, a backup.Actor) string {
 	return "This authorization went on in the meantime. This is where it stands now."
 }
 
-// save writes a changed authorization and goes to where it stands. When
-// somebody else changed it first, theirs is shown.
-func (s *Server) save(w http.ResponseWriter, r *http.Request, auth backup.Authorization, jobs ...river.JobArgs) error {
-	auth.MovedBy = actor(r).Person.Name
-	err := s.Store.SaveAuthorization(r.Context(), &auth, jobs...)
-	if errors.Is(err, backup.ErrStale) {
-		now, readErr := s.Store.Authorization(r.Context(), auth.OrgID, auth.ID)
-		if readErr != nil {
-			return fmt.Errorf("read the authorization: %w", readErr)
+// change saves what set does to an authorization. If the row was saved by
+// somebody else since auth was read, but stands at the same step, set is done
+// to what is there now: the page that waits for a device code saves often.
+// backup.ErrStale means that it stands elsewhere, as the returned one does.
+func (s *Server) change(r *http.Request, auth backup.Authorization, set func(*backup.Authorization), jobs ...river.JobArgs) (backup.Authorization, error) {
+	step := auth.Step
+	for {
+		set(&auth)
+		auth.MovedBy = actor(r).Person.Name
+		err := s.Store.SaveAuthorization(r.Context(), &auth, jobs...)
+		if !errors.Is(err, backup.ErrStale) {
+			return auth, err
 		}
+		if auth, err = s.Store.Authorization(r.Context(), auth.OrgID, auth.ID); err != nil {
+			return auth, fmt.Errorf("read the authorization again: %w", err)
+		}
+		if auth.Step != step {
+			return auth, backup.ErrStale
+		}
+	}
+}
+
+// move saves what set does and goes to where the authorization then stands.
+func (s *Server) move(w http.ResponseWriter, r *http.Request, auth backup.Authorization, set func(*backup.Authorization), jobs ...river.JobArgs) error {
+	now, err := s.change(r, auth, set, jobs...)
+	return s.moved(w, r, now, err, "/setup", "")
+}
+
+// moved goes on at path after the row was saved, or says what kept it from that.
+func (s *Server) moved(w http.ResponseWriter, r *http.Request, now backup.Authorization, err error, path, flash string) error {
+	if errors.Is(err, backup.ErrStale) {
 		return s.redirect(w, r, "/setup", movedOn(now, actor(r)))
 	}
 	if err != nil {
 		return fmt.Errorf("save the authorization: %w", err)
 	}
-	return s.redirect(w, r, "/setup", "")
+	return s.redirect(w, r, path, flash)
 }
 
 // saveProblem notes what went wrong where the authorization stands, and shows it.
 func (s *Server) saveProblem(w http.ResponseWriter, r *http.Request, auth backup.Authorization, err error) error {
 	p := backup.AsProblem(err)
 	s.logProblem(r, p)
-	auth.Problem = *p
-	return s.save(w, r, auth)
+	return s.move(w, r, auth, func(a *backup.Authorization) {
+		a.Problem, a.SignIn = *p, auth.SignIn
+	})
 }
 
 // retryApplications lets the job go on where it failed.
@@ -177,8 +199,9 @@ func (s *Server) retryApplications(w http.ResponseWriter, r *http.Request) error
 	if auth.FailedFrom != backup.StepCreateApplications {
 		return s.redirect(w, r, "/setup", "")
 	}
-	auth.Step, auth.FailedFrom, auth.Problem = backup.StepCreateApplications, "", backup.Problem{}
-	return s.save(w, r, auth, backup.CreateApplicationsJob{OrgID: auth.OrgID, AuthorizationID: auth.ID})
+	return s.move(w, r, auth, func(a *backup.Authorization) {
+		a.Step, a.FailedFrom, a.Problem = backup.StepCreateApplications, "", backup.Problem{}
+	}, backup.CreateApplicationsJob{OrgID: auth.OrgID, AuthorizationID: auth.ID})
 }
 
 // showAbandon asks before an authorization is given up.
@@ -210,16 +233,10 @@ func (s *Server) abandon(w http.ResponseWriter, r *http.Request) error {
 	if seen := backup.Step(r.PostFormValue("step")); seen != "" && seen != auth.Step {
 		return s.redirect(w, r, "/setup/abandon", movedOn(auth, actor(r)))
 	}
-	auth.Step, auth.FailedFrom, auth.Problem = backup.StepAbandoned, "", backup.Problem{}
-	auth.Device, auth.SignIn = backup.DeviceAttempt{}, backup.SignInAttempt{}
-	auth.RoleToken, auth.RoleRefreshToken, auth.RoleTokenExpiresAt = nil, nil, time.Time{}
-	auth.MovedBy = actor(r).Person.Name
-	err = s.Store.SaveAuthorization(r.Context(), &auth, backup.UndoJob{OrgID: auth.OrgID, AuthorizationID: auth.ID})
-	if errors.Is(err, backup.ErrStale) {
-		return s.redirect(w, r, "/setup/abandon", movedOn(auth, actor(r)))
-	}
-	if err != nil {
-		return fmt.Errorf("save the authorization: %w", err)
-	}
-	return s.redirect(w, r, "/dashboard", "The authorization was given up. What it made is being removed.")
+	now, err := s.change(r, auth, func(a *backup.Authorization) {
+		a.Step, a.FailedFrom, a.Problem = backup.StepAbandoned, "", backup.Problem{}
+		a.Device, a.SignIn = backup.DeviceAttempt{}, backup.SignInAttempt{}
+		forgetRoleToken(a)
+	}, backup.UndoJob{OrgID: auth.OrgID, AuthorizationID: auth.ID})
+	return s.moved(w, r, now, err, "/dashboard", "The authorization was given up. What it made is being removed.")
 }

@@ -32,7 +32,7 @@ func (s *Server) listAccounts(w http.ResponseWriter, r *http.Request) error {
 	if err := s.Store.SetConnectionProblem(r.Context(), auth.OrgID, auth.ConnectionID, backup.Problem{}); err != nil {
 		return fmt.Errorf("clear the connection's problem: %w", err)
 	}
-	return s.save(w, r, auth, backup.ListAccountsJob{OrgID: auth.OrgID, ConnectionID: auth.ConnectionID})
+	return s.move(w, r, auth, func(*backup.Authorization) {}, backup.ListAccountsJob{OrgID: auth.OrgID, ConnectionID: auth.ConnectionID})
 }
 
 // chooseAccounts selects what is backed up. The first backup starts at once,

@@ -1,6 +1,7 @@
 package handlers
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -22,13 +23,14 @@ func (s *Server) newDeviceCode(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return s.saveProblem(w, r, auth, err)
 	}
-	auth.Problem = backup.Problem{}
-	forgetRoleToken(&auth)
-	auth.Device = backup.DeviceAttempt{
-		Session: actor(r).Session, UserCode: code.UserCode, DeviceCode: code.DeviceCode, VerificationURI: code.VerificationURI,
-		Interval: code.Interval, ExpiresAt: code.ExpiresAt, PolledAt: time.Now(),
-	}
-	return s.save(w, r, auth)
+	return s.move(w, r, auth, func(a *backup.Authorization) {
+		a.Problem = backup.Problem{}
+		forgetRoleToken(a)
+		a.Device = backup.DeviceAttempt{
+			Session: actor(r).Session, UserCode: code.UserCode, DeviceCode: code.DeviceCode, VerificationURI: code.VerificationURI,
+			Interval: code.Interval, ExpiresAt: code.ExpiresAt, PolledAt: time.Now(),
+		}
+	})
 }
 
 // showDevice is the fragment with the code and its state. It asks Microsoft,
@@ -42,8 +44,7 @@ func (s *Server) showDevice(w http.ResponseWriter, r *http.Request) error {
 		return fmt.Errorf("read the authorization: %w", err)
 	}
 	if auth.Device.Session == actor(r).Session {
-		auth, err = s.askDevice(r, auth)
-		if err != nil {
+		if auth, _, err = s.askDevice(r, auth); err != nil {
 			return err
 		}
 	}
@@ -55,49 +56,67 @@ func (s *Server) showDevice(w http.ResponseWriter, r *http.Request) error {
 }
 
 // askDevice asks Microsoft whether the code was entered, if it is time to, and
-// saves the answer. The returned authorization is how it stands.
-func (s *Server) askDevice(r *http.Request, auth backup.Authorization) (backup.Authorization, error) {
-	ctx, now := r.Context(), time.Now()
-	d := &auth.Device
-	if len(d.DeviceCode) == 0 || len(auth.RoleToken) > 0 || now.Before(d.PolledAt.Add(d.Interval)) {
-		return auth, nil
+// saves the answer. The returned authorization is how it stands; the Problem,
+// why Microsoft could not say.
+func (s *Server) askDevice(r *http.Request, auth backup.Authorization) (backup.Authorization, *backup.Problem, error) {
+	d := auth.Device
+	if len(d.DeviceCode) == 0 || len(auth.RoleToken) > 0 || time.Now().Before(d.PolledAt.Add(d.Interval)) {
+		return auth, nil, nil
 	}
 	// The time of the question is saved first: of several pages only one asks.
-	d.PolledAt = now
-	err := s.Store.SaveAuthorization(ctx, &auth)
+	auth.Device.PolledAt = time.Now()
+	err := s.Store.SaveAuthorization(r.Context(), &auth)
 	if errors.Is(err, backup.ErrStale) {
-		return s.Store.Authorization(ctx, auth.OrgID, auth.ID)
+		auth, err = s.Store.Authorization(r.Context(), auth.OrgID, auth.ID)
+		return auth, nil, err
 	}
 	if err != nil {
-		return auth, fmt.Errorf("save the authorization: %w", err)
+		return auth, nil, fmt.Errorf("save the authorization: %w", err)
 	}
-	grant, err := s.Microsoft.PollDevice(ctx, auth.TenantID, d.DeviceCode)
+	grant, err := s.Microsoft.PollDevice(r.Context(), auth.TenantID, d.DeviceCode)
+	var answer func(*backup.Authorization)
 	switch p := backup.AsProblem(err); {
 	case err == nil:
-		holdRoleToken(&auth, grant)
-		d.AuthorizedAt = time.Now()
-	case p.Kind == backup.ProblemDevicePending:
-		d.Interval += p.RetryAfter
-		if p.RetryAfter == 0 {
-			return auth, nil
+		answer = func(a *backup.Authorization) {
+			holdRoleToken(a, grant)
+			a.Device.AuthorizedAt = time.Now()
 		}
+	case p.Kind == backup.ProblemDevicePending && p.RetryAfter == 0:
+		return auth, nil, nil
+	case p.Kind == backup.ProblemDevicePending: // Microsoft finds the questions too frequent
+		answer = func(a *backup.Authorization) { a.Device.Interval += p.RetryAfter }
 	case p.Temporary:
 		s.logProblem(r, p)
-		d.Interval += p.RetryAfter
-		return auth, nil // the next question may get an answer
+		return auth, p, nil // the next question may get an answer
 	default:
 		s.logProblem(r, p)
-		auth.Problem = *p
-		d.DeviceCode = nil
+		answer = func(a *backup.Authorization) { a.Problem, a.Device.DeviceCode = *p, nil }
 	}
-	err = s.Store.SaveAuthorization(ctx, &auth)
-	if errors.Is(err, backup.ErrStale) {
-		return s.Store.Authorization(ctx, auth.OrgID, auth.ID)
+	auth, err = s.saveAnswer(r.Context(), auth, answer)
+	return auth, nil, err
+}
+
+// saveAnswer saves what Microsoft said about a device code, which it says only
+// once. If the row was saved in the meantime, it still counts as long as the
+// row waits for the same code.
+func (s *Server) saveAnswer(ctx context.Context, auth backup.Authorization, answer func(*backup.Authorization)) (backup.Authorization, error) {
+	code := auth.Device.UserCode
+	for {
+		answer(&auth)
+		err := s.Store.SaveAuthorization(ctx, &auth)
+		if err == nil {
+			return auth, nil
+		}
+		if !errors.Is(err, backup.ErrStale) {
+			return auth, fmt.Errorf("save the authorization: %w", err)
+		}
+		if auth, err = s.Store.Authorization(ctx, auth.OrgID, auth.ID); err != nil {
+			return auth, fmt.Errorf("read the authorization again: %w", err)
+		}
+		if auth.Step != backup.StepDeviceAuthorization || auth.Device.UserCode != code {
+			return auth, nil
+		}
 	}
-	if err != nil {
-		return auth, fmt.Errorf("save the authorization: %w", err)
-	}
-	return auth, nil
 }
 
 // holdRoleToken keeps the administrator's Exchange token for the job.
@@ -119,8 +138,12 @@ func (s *Server) verify(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	if auth.Device.Session == actor(r).Session {
-		if auth, err = s.askDevice(r, auth); err != nil {
+		var p *backup.Problem
+		if auth, p, err = s.askDevice(r, auth); err != nil {
 			return err
+		}
+		if p != nil {
+			return s.saveProblem(w, r, auth, p)
 		}
 	}
 	if len(auth.RoleToken) > 0 {
@@ -160,11 +183,5 @@ func (s *Server) verifyRole(w http.ResponseWriter, r *http.Request, auth backup.
 	auth.RoleToken, auth.RoleTokenExpiresAt, auth.RoleRefreshToken = nil, time.Time{}, nil
 	auth.MovedBy = actor(r).Person.Name
 	err := s.Store.BeginVerify(r.Context(), &auth, &role)
-	if errors.Is(err, backup.ErrStale) {
-		return s.redirect(w, r, "/setup", movedOn(auth, actor(r)))
-	}
-	if err != nil {
-		return fmt.Errorf("begin to verify the custom role: %w", err)
-	}
-	return s.redirect(w, r, "/setup", "")
+	return s.moved(w, r, auth, err, "/setup", "")
 }

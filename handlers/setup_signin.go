@@ -49,17 +49,13 @@ func (s *Server) leave(w http.ResponseWriter, r *http.Request, auth backup.Autho
 	if then == "abandon" {
 		state += thenAbandon
 	}
-	auth.SignIn = backup.SignInAttempt{
+	attempt := backup.SignInAttempt{
 		Purpose: purpose, Session: actor(r).Session, State: state, At: time.Now(),
 		Nonce: backup.Secret(rand.Text()), Verifier: backup.Secret(oauth2.GenerateVerifier()),
 	}
-	auth.MovedBy = actor(r).Person.Name
-	err := s.Store.SaveAuthorization(r.Context(), &auth)
-	if errors.Is(err, backup.ErrStale) {
-		return s.redirect(w, r, "/setup", movedOn(auth, actor(r)))
-	}
+	auth, err := s.change(r, auth, func(a *backup.Authorization) { a.SignIn = attempt })
 	if err != nil {
-		return fmt.Errorf("save the authorization: %w", err)
+		return s.moved(w, r, auth, err, "/setup", "")
 	}
 	hint := ""
 	if purpose == backup.SignInRole || auth.TenantID != "" {
@@ -120,24 +116,22 @@ func (s *Server) finishSignIn(w http.ResponseWriter, r *http.Request) error {
 // make the applications there.
 func (s *Server) consented(w http.ResponseWriter, r *http.Request, auth backup.Authorization, grant m365.Grant, then string) error {
 	ctx := r.Context()
-	auth.SetupToken, auth.SetupTokenExpiresAt = grant.AccessToken, grant.ExpiresAt
-	waiting := auth.Step == backup.StepConsent || (auth.Step == backup.StepFailed && auth.FailedFrom == backup.StepConsent)
-	if !waiting {
-		auth.MovedBy = actor(r).Person.Name
-		if err := s.Store.SaveAuthorization(ctx, &auth); err != nil && !errors.Is(err, backup.ErrStale) {
-			return fmt.Errorf("save the authorization: %w", err)
-		}
-		return s.redirect(w, r, then, "Signed in at Microsoft.")
+	if auth.Step != backup.StepConsent && (auth.Step != backup.StepFailed || auth.FailedFrom != backup.StepConsent) {
+		now, err := s.change(r, auth, func(a *backup.Authorization) {
+			a.SignIn, a.SetupToken, a.SetupTokenExpiresAt = backup.SignInAttempt{}, grant.AccessToken, grant.ExpiresAt
+		})
+		return s.moved(w, r, now, err, then, "Signed in at Microsoft.")
 	}
 	tenant, err := s.Microsoft.Tenant(ctx, grant.AccessToken)
 	if err != nil {
-		return s.saveProblem(w, r, withoutToken(auth), err)
+		return s.saveProblem(w, r, auth, err)
 	}
 	if !tenant.HasExchange {
-		return s.saveProblem(w, r, withoutToken(auth), &backup.Problem{Kind: backup.ProblemNoExchange, At: time.Now(),
+		return s.saveProblem(w, r, auth, &backup.Problem{Kind: backup.ProblemNoExchange, At: time.Now(),
 			Text: fmt.Sprintf("%s has no Exchange Online licence, so there is no mail to back up with least privilege permissions. Assign a plan with Exchange Online to at least one account and try again. "+
 				"An organization that backs up only SharePoint and Groups needs the backup administrator method, which is not available in this version.", tenant.Name)})
 	}
+	before := auth
 	if auth.ConnectionID == "" {
 		auth.ConnectionID = backup.NewID[backup.ConnectionID]()
 	}
@@ -149,29 +143,16 @@ func (s *Server) consented(w http.ResponseWriter, r *http.Request, auth backup.A
 	if err != nil {
 		return err
 	}
-	before := auth
 	auth.TenantID, auth.TenantName, auth.TenantDomain = grant.TenantID, tenant.Name, tenant.InitialDomain
 	auth.AdminID, auth.AdminUPN = grant.ObjectID, grant.UPN
+	auth.SetupToken, auth.SetupTokenExpiresAt = grant.AccessToken, grant.ExpiresAt
 	auth.Step, auth.FailedFrom, auth.Problem = backup.StepCreateApplications, "", backup.Problem{}
 	auth.MovedBy = actor(r).Person.Name
 	err = s.Store.ConsentGranted(ctx, &auth, conn, apps, actor(r), backup.CreateApplicationsJob{OrgID: auth.OrgID, AuthorizationID: auth.ID})
-	switch {
-	case errors.Is(err, backup.ErrConflict):
-		if before.TenantID == "" {
-			before.ConnectionID = ""
-		}
-		return s.tenantTaken(w, r, withoutToken(before), conn)
-	case errors.Is(err, backup.ErrStale):
-		return s.redirect(w, r, "/setup", movedOn(before, actor(r)))
-	case err != nil:
-		return fmt.Errorf("save what was consented to: %w", err)
+	if errors.Is(err, backup.ErrConflict) {
+		return s.tenantTaken(w, r, before, conn)
 	}
-	return s.redirect(w, r, "/setup", "")
-}
-
-func withoutToken(auth backup.Authorization) backup.Authorization {
-	auth.SetupToken, auth.SetupTokenExpiresAt = nil, time.Time{}
-	return auth
+	return s.moved(w, r, before, err, "/setup", "")
 }
 
 // tenantTaken says that the tenant is in use, without telling by whom.

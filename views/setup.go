@@ -26,7 +26,6 @@ type Setup struct {
 	Applications  []backup.SubApplication
 	Role          backup.CustomRole
 	OwnCode       bool // this session asked for the device code
-	OwnSignIn     bool // this session left for Microsoft
 	Permissions   []backup.Permission
 	Accounts      []backup.Mailbox
 	Selected      map[backup.MailboxID]bool
