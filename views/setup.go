@@ -151,17 +151,18 @@ func names(apps []backup.SubApplication) string {
 	return strings.Join(list, ", ")
 }
 
-// applicationProgress says in words how far a sub-application is made. stopped
-// says that the step has failed.
-func applicationProgress(a backup.SubApplication, stopped bool) string {
-	done := applicationStates(a)
+// applicationLine is applicationProgress in the wizard; stopped says that the
+// step has failed.
+func applicationLine(a backup.SubApplication, stopped bool) string {
+	done := applicationProgress(a)
 	if stopped && !a.Problem.IsZero() {
 		return "Failed: " + strings.ToLower(done[:1]) + done[1:]
 	}
 	return done
 }
 
-func applicationStates(a backup.SubApplication) string {
+// applicationProgress says in words how far a sub-application is made.
+func applicationProgress(a backup.SubApplication) string {
 	switch a.State {
 	case backup.ApplicationPlanned:
 		if !a.Problem.IsZero() || len(a.Certificate) > 0 {
