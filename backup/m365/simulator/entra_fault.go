@@ -30,6 +30,7 @@ var namedFaults = []string{
 	"credential_type_not_allowed",   // 400 CredentialTypeNotAllowedAsPerAppPolicy
 	"credential_invalid_lifetime",   // 400 CredentialInvalidLifetimeAsPerAppPolicy
 	"audience_not_allowed",          // POST /applications: 400
+	"host_not_verified",             // POST /applications: 400
 	"answer_lost",                   // the change is made, but the connection breaks
 	"users_delta_expired",           // GET /users/delta: 410
 	"roles_missing",                 // the token has no roles

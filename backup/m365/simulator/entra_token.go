@@ -373,7 +373,9 @@ func (s *Simulator) clientCredentials(w *answer, r *http.Request, t *tenant, c *
 	access := s.accessFor(t, c, res)
 	access.IDType, access.Oid, access.Sub = "app", p.ID, p.ID
 	access.Idp = access.Iss
-	access.Roles = s.rolesOf(t, p, res)
+	if s.fault(r, nil, "roles_missing") == nil {
+		access.Roles = s.rolesOf(t, p, res)
+	}
 	w.json(http.StatusOK, map[string]any{
 		"token_type": "Bearer", "expires_in": int(tokenLife.Seconds()), "ext_expires_in": int(tokenLife.Seconds()), "access_token": s.sign(access),
 	})

@@ -143,6 +143,10 @@ func (s *Simulator) createApplication(w *answer, r *http.Request, c *caller) {
 		s.graphError(w, http.StatusBadRequest, "SignInAudienceNotAllowedAsPerAppPolicy", "The sign-in audience of the application is not allowed as per the app management policy of the organization.")
 		return
 	}
+	if s.fault(r, c, "host_not_verified") != nil {
+		s.graphError(w, http.StatusBadRequest, "HostNameNotOnVerifiedDomain", "Values of identifierUris property must use a verified domain of the organization or its subdomain.")
+		return
+	}
 	t.Apps = append(t.Apps, a)
 	s.changed()
 	w.header.Set("Location", baseURL(r, HostGraph)+"/v1.0/"+t.ID+"/directoryObjects/"+a.ID+"/Microsoft.DirectoryServices.Application")
