@@ -1,0 +1,173 @@
+package handlers
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"holdfast/backup"
+	"holdfast/store"
+	"holdfast/views"
+)
+
+// chartDays is how many days the chart of new data shows.
+const chartDays = 14
+
+// dashboardSorts are the columns that the table can be ordered by.
+var dashboardSorts = []string{"name", "status", "last", "items", "size"}
+
+// showDashboard shows how the organization's backups do.
+func (s *Server) showDashboard(w http.ResponseWriter, r *http.Request) error {
+	v, err := s.dashboardView(r)
+	if err != nil {
+		return err
+	}
+	auth, err := s.Store.ActiveAuthorization(r.Context(), actor(r).Org.ID)
+	switch {
+	case err == nil:
+		v.UnderWay = &auth
+	case !errors.Is(err, backup.ErrNotFound):
+		return fmt.Errorf("read the authorization under way: %w", err)
+	}
+	return s.render(w, r, http.StatusOK, views.DashboardPage(s.frame(w, r, "Dashboard"), v))
+}
+
+// showDashboardLive is the part of the dashboard that changes while backups run.
+func (s *Server) showDashboardLive(w http.ResponseWriter, r *http.Request) error {
+	v, err := s.dashboardView(r)
+	if err != nil {
+		return err
+	}
+	return s.render(w, r, http.StatusOK, views.DashboardLive(v))
+}
+
+func (s *Server) dashboardView(r *http.Request) (views.Dashboard, error) {
+	ctx, a := r.Context(), actor(r)
+	v := views.Dashboard{Query: dashboardQuery(r), MayChange: a.OrgRole() == backup.RoleAdmin, Now: time.Now()}
+	var err error
+	if v.Counts, err = s.Store.MailboxCounts(ctx, a.Org.ID); err != nil {
+		return v, err
+	}
+	list, err := s.Store.Mailboxes(ctx, a.Org.ID, store.MailboxQuery{
+		Status: v.Query.Status, Search: v.Query.Search, Sort: v.Query.Sort, Desc: v.Query.Desc, Page: v.Query.Page, PageSize: mailboxesPerPage,
+	})
+	if err != nil {
+		return v, err
+	}
+	v.Mailboxes = list.Mailboxes
+	v.Page = views.Pager{Page: v.Query.Page, Size: mailboxesPerPage, Total: list.Total, Path: "/dashboard", Query: v.Query.Values()}
+	summary, err := s.Store.Summary(ctx, a.Org.ID)
+	if err != nil {
+		return v, err
+	}
+	v.LastRunAt, v.NextRunAt, v.NewItems, v.NewBytes = summary.LastRunAt, summary.NextRunAt, summary.NewItems, summary.ReadBytes
+	if v.Days, err = s.Store.DayFigures(ctx, a.Org.ID, chartDays); err != nil {
+		return v, err
+	}
+	if v.Runs, err = s.running(r, a.Org.ID); err != nil {
+		return v, err
+	}
+	v.Connections, err = s.connectionViews(ctx, a.Org.ID)
+	return v, err
+}
+
+// running reads the runs under way, by mailbox.
+func (s *Server) running(r *http.Request, org backup.OrgID) (map[backup.MailboxID]backup.Run, error) {
+	runs, err := s.Store.RunningRuns(r.Context(), org)
+	if err != nil {
+		return nil, fmt.Errorf("read the runs under way: %w", err)
+	}
+	list := make(map[backup.MailboxID]backup.Run, len(runs))
+	for _, run := range runs {
+		list[run.MailboxID] = run.Run
+	}
+	return list, nil
+}
+
+func dashboardQuery(r *http.Request) views.DashboardQuery {
+	q := views.DashboardQuery{Search: strings.TrimSpace(r.FormValue("q")), Sort: r.FormValue("sort"), Desc: r.FormValue("desc") != "", Page: pageOf(r)}
+	if status := backup.Status(r.FormValue("status")); slices.Contains(backup.Statuses, status) {
+		q.Status = status
+	}
+	if !slices.Contains(dashboardSorts, q.Sort) {
+		q.Sort, q.Desc = "name", false
+	}
+	return q
+}
+
+// back is the dashboard as it was when a row's action was chosen.
+func back(r *http.Request) string {
+	u, err := url.Parse(ownPath(r.PostFormValue("back")))
+	if err != nil || u.Path != "/dashboard" {
+		return "/dashboard"
+	}
+	return u.RequestURI()
+}
+
+// mailbox reads the mailbox that the address names, if it is one that was
+// chosen for backup.
+func (s *Server) mailbox(r *http.Request) (backup.Mailbox, error) {
+	m, err := s.Store.Mailbox(r.Context(), actor(r).Org.ID, backup.MailboxID(r.PathValue("id")))
+	if err == nil && !m.Selected {
+		return m, backup.ErrNotFound
+	}
+	return m, err
+}
+
+// backUpMailbox starts a run at once.
+func (s *Server) backUpMailbox(w http.ResponseWriter, r *http.Request) error {
+	m, err := s.mailbox(r)
+	if err != nil {
+		return err
+	}
+	if m.Status == backup.StatusDeactivated || m.Status == backup.StatusInactive {
+		return s.redirect(w, r, back(r), m.Name+" is not backed up at the moment, so no backup was started.")
+	}
+	if err := s.Store.BackUpNow(r.Context(), m.OrgID, m.ID, actor(r)); err != nil {
+		return err
+	}
+	return s.redirect(w, r, back(r), "The backup of "+m.Name+" starts now.")
+}
+
+// askDeactivate asks before the backups of a mailbox stop.
+func (s *Server) askDeactivate(w http.ResponseWriter, r *http.Request) error {
+	m, err := s.mailbox(r)
+	if err != nil {
+		return err
+	}
+	if m.Status == backup.StatusDeactivated {
+		return s.redirect(w, r, "/dashboard", m.Name+" is deactivated already.")
+	}
+	return s.render(w, r, http.StatusOK, views.DeactivatePage(s.frame(w, r, "Deactivate mailbox"), views.Deactivate{Mailbox: m, Back: ownPath(r.FormValue("back"))}))
+}
+
+// deactivateMailbox stops the backups of a mailbox. What is backed up stays.
+func (s *Server) deactivateMailbox(w http.ResponseWriter, r *http.Request) error {
+	m, err := s.mailbox(r)
+	if err != nil {
+		return err
+	}
+	if err := s.Store.SetMailboxDeactivated(r.Context(), m.OrgID, m.ID, true, actor(r)); err != nil {
+		return err
+	}
+	return s.redirect(w, r, back(r), m.Name+" is deactivated. What is backed up stays.")
+}
+
+// reactivateMailbox starts the backups of a mailbox again.
+func (s *Server) reactivateMailbox(w http.ResponseWriter, r *http.Request) error {
+	m, err := s.mailbox(r)
+	if err != nil {
+		return err
+	}
+	if m.Deactivated == backup.DeactivatedDeleted {
+		return s.redirect(w, r, back(r), m.Name+" was deleted at Microsoft, so it cannot be backed up. It is reactivated by itself if the account returns.")
+	}
+	if err := s.Store.SetMailboxDeactivated(r.Context(), m.OrgID, m.ID, false, actor(r)); err != nil {
+		return err
+	}
+	return s.redirect(w, r, back(r), m.Name+" is reactivated. Its backup starts now.")
+}

@@ -1,0 +1,257 @@
+package handlers
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"holdfast/backup"
+	"holdfast/store"
+	"holdfast/views"
+)
+
+// organizationsPerPage is how many organizations a page lists.
+const organizationsPerPage = 50
+
+// listOrganizations shows the partner's organizations with their health.
+func (s *Server) listOrganizations(w http.ResponseWriter, r *http.Request) error {
+	a := actor(r)
+	all, err := s.Store.Organizations(r.Context(), a.Partner.ID)
+	if err != nil {
+		return err
+	}
+	v := views.Organizations{Search: strings.TrimSpace(r.FormValue("q")), Any: len(all) > 0, MayCreate: a.Role == backup.RoleOwner}
+	var found []backup.OrganizationHealth
+	for _, o := range all {
+		if text := strings.ToLower(o.Name + "\n" + o.TenantDomain); strings.Contains(text, strings.ToLower(v.Search)) {
+			found = append(found, o)
+		}
+	}
+	page := pageOf(r)
+	v.Page = views.Pager{Page: page, Size: organizationsPerPage, Total: len(found), Path: "/partner/organizations", Query: url.Values{"q": {v.Search}}}
+	first := min((page-1)*organizationsPerPage, len(found))
+	v.List = found[first:min(first+organizationsPerPage, len(found))]
+	return s.render(w, r, http.StatusOK, views.OrganizationsPage(s.frame(w, r, "Organizations"), v))
+}
+
+// newOrganization shows the form of a new organization.
+func (s *Server) newOrganization(w http.ResponseWriter, r *http.Request) error {
+	return s.render(w, r, http.StatusOK, views.NewOrganizationPage(s.frame(w, r, "New organization"), views.NewOrganization{}))
+}
+
+// createOrganization makes an organization and its first admin, who gets a
+// one-time link to choose a password.
+func (s *Server) createOrganization(w http.ResponseWriter, r *http.Request) error {
+	ctx, a := r.Context(), actor(r)
+	v := views.NewOrganization{Name: r.PostFormValue("name"), AdminName: r.PostFormValue("admin_name"), Email: strings.TrimSpace(r.PostFormValue("email"))}
+	org := backup.Organization{PartnerID: a.Partner.ID, Name: v.Name}
+	person := backup.Person{ID: backup.NewID[backup.PersonID](), Name: v.AdminName, Email: v.Email}
+	v.Fields = backup.FieldErrors{}
+	merge(v.Fields, org.Validate())
+	if err := s.checkPerson(r, person, v.Fields, "admin_name"); err != nil {
+		return err
+	}
+	again := func() error {
+		return s.render(w, r, http.StatusUnprocessableEntity, views.NewOrganizationPage(s.frame(w, r, "New organization"), v))
+	}
+	if len(v.Fields) > 0 {
+		return again()
+	}
+	org, err := s.Store.CreateOrganization(ctx, org, a)
+	if fields, ok := errors.AsType[backup.FieldErrors](err); ok {
+		v.Fields = fields
+		return again()
+	}
+	if err != nil {
+		return err
+	}
+	path := "/partner/organizations/" + url.PathEscape(string(org.ID))
+	err = s.Store.CreatePerson(ctx, person, backup.Membership{OrgID: org.ID, Role: backup.RoleAdmin}, a)
+	if fields, ok := errors.AsType[backup.FieldErrors](err); ok {
+		// Somebody took the address a moment ago; the page has a form to add another admin.
+		return s.redirect(w, r, path, org.Name+" was created without an admin: "+fields.Error())
+	}
+	if err != nil {
+		return err
+	}
+	return s.giveLink(w, r, path, person, org.Name+" was created.")
+}
+
+// checkPerson notes in fields what is wrong with a new person; nameField is
+// the form's field for the name.
+func (s *Server) checkPerson(r *http.Request, p backup.Person, fields backup.FieldErrors, nameField string) error {
+	wrong, _ := errors.AsType[backup.FieldErrors](p.Validate())
+	for k, text := range wrong {
+		if k == "name" {
+			k = nameField
+		}
+		fields[k] = text
+	}
+	if wrong["email"] != "" {
+		return nil
+	}
+	_, err := s.Store.PersonByEmail(r.Context(), p.Email)
+	if err == nil {
+		fields["email"] = "Somebody already signs in with this address. Enter another one."
+	} else if !errors.Is(err, backup.ErrNotFound) {
+		return fmt.Errorf("look for the address: %w", err)
+	}
+	return nil
+}
+
+// giveLink makes a one-time link for a person's password and shows it once, on
+// the page at path.
+func (s *Server) giveLink(w http.ResponseWriter, r *http.Request, path string, p backup.Person, flash string) error {
+	token, err := s.Store.NewSetUpLink(r.Context(), store.SetUpLink{Purpose: store.SetUpPassword, PersonID: p.ID, ExpiresAt: time.Now().Add(passwordLinkLife)})
+	if err != nil {
+		return err
+	}
+	if err := s.keep(w, r, secretKey, string(p.ID)+" "+s.PublicURL+"/set-up/"+token.Reveal()); err != nil {
+		return err
+	}
+	return s.redirect(w, r, path, flash)
+}
+
+// organization reads the organization that the address names; another
+// partner's is ErrNotFound.
+func (s *Server) organization(r *http.Request) (backup.Organization, error) {
+	return s.Store.Organization(r.Context(), actor(r).Partner.ID, backup.OrgID(r.PathValue("id")))
+}
+
+// showOrganization shows an organization's details.
+func (s *Server) showOrganization(w http.ResponseWriter, r *http.Request) error {
+	v, err := s.organizationView(r)
+	if err != nil {
+		return err
+	}
+	if id, link, ok := strings.Cut(s.take(w, r, secretKey), " "); ok {
+		for _, p := range v.People {
+			if string(p.ID) == id {
+				v.Link, v.LinkFor = link, p.Name
+			}
+		}
+	}
+	return s.render(w, r, http.StatusOK, views.OrganizationPage(s.frame(w, r, v.Organization.Name), v))
+}
+
+func (s *Server) organizationView(r *http.Request) (views.Organization, error) {
+	ctx, a := r.Context(), actor(r)
+	org, err := s.organization(r)
+	if err != nil {
+		return views.Organization{}, err
+	}
+	v := views.Organization{Organization: org, MayManage: a.Role == backup.RoleOwner, Now: time.Now()}
+	if v.Counts, err = s.Store.MailboxCounts(ctx, org.ID); err != nil {
+		return v, err
+	}
+	summary, err := s.Store.Summary(ctx, org.ID)
+	if err != nil {
+		return v, err
+	}
+	v.LastRunAt, v.NextRunAt = summary.LastRunAt, summary.NextRunAt
+	members, err := s.Store.Members(ctx, org.ID)
+	if err != nil {
+		return v, fmt.Errorf("read people: %w", err)
+	}
+	for _, m := range members {
+		v.People = append(v.People, views.Member{Person: m.Person, Role: m.Role})
+	}
+	v.Connections, err = s.connectionViews(ctx, org.ID)
+	return v, err
+}
+
+// addPerson adds a person to an organization.
+func (s *Server) addPerson(w http.ResponseWriter, r *http.Request) error {
+	v, err := s.organizationView(r)
+	if err != nil {
+		return err
+	}
+	v.New = views.NewPerson{Name: r.PostFormValue("name"), Email: strings.TrimSpace(r.PostFormValue("email")), Role: backup.Role(r.PostFormValue("role")), Fields: backup.FieldErrors{}}
+	person := backup.Person{ID: backup.NewID[backup.PersonID](), Name: v.New.Name, Email: v.New.Email}
+	if err := s.checkPerson(r, person, v.New.Fields, "name"); err != nil {
+		return err
+	}
+	if v.New.Role != backup.RoleAdmin && v.New.Role != backup.RoleViewer {
+		v.New.Fields["role"] = "Choose what this person may do."
+	}
+	again := func() error {
+		return s.render(w, r, http.StatusUnprocessableEntity, views.OrganizationPage(s.frame(w, r, v.Organization.Name), v))
+	}
+	if len(v.New.Fields) > 0 {
+		return again()
+	}
+	err = s.Store.CreatePerson(r.Context(), person, backup.Membership{OrgID: v.Organization.ID, Role: v.New.Role}, actor(r))
+	if fields, ok := errors.AsType[backup.FieldErrors](err); ok {
+		v.New.Fields = fields
+		return again()
+	}
+	if err != nil {
+		return err
+	}
+	return s.giveLink(w, r, "/partner/organizations/"+url.PathEscape(string(v.Organization.ID)), person, v.New.Name+" was added.")
+}
+
+// newPasswordLink makes a new one-time link for a person of an organization.
+func (s *Server) newPasswordLink(w http.ResponseWriter, r *http.Request) error {
+	org, err := s.organization(r)
+	if err != nil {
+		return err
+	}
+	members, err := s.Store.Members(r.Context(), org.ID)
+	if err != nil {
+		return fmt.Errorf("read people: %w", err)
+	}
+	for _, m := range members {
+		if string(m.ID) != r.PathValue("person") {
+			continue
+		}
+		if err := s.Store.RecordBy(r.Context(), actor(r), org.ID, "person.link", m.Name+" <"+m.Email+">", ""); err != nil {
+			return fmt.Errorf("record the link: %w", err)
+		}
+		return s.giveLink(w, r, "/partner/organizations/"+url.PathEscape(string(org.ID)), m.Person, "")
+	}
+	return backup.ErrNotFound
+}
+
+// startActing lets the person work in the organization's portal.
+func (s *Server) startActing(w http.ResponseWriter, r *http.Request) error {
+	a := actor(r)
+	org, err := s.organization(r)
+	if err != nil {
+		return err
+	}
+	reason := r.PostFormValue("reason")
+	if err := (backup.Acting{Reason: reason}).Validate(); err == nil && a.Acting.ID != "" {
+		if err := s.Store.StopActing(r.Context(), a); err != nil && !errors.Is(err, backup.ErrNotFound) {
+			return fmt.Errorf("stop the acting before: %w", err)
+		}
+	}
+	_, err = s.Store.StartActing(r.Context(), a, org.ID, reason)
+	if fields, ok := errors.AsType[backup.FieldErrors](err); ok {
+		v, err := s.organizationView(r)
+		if err != nil {
+			return err
+		}
+		v.Reason, v.Fields = reason, fields
+		return s.render(w, r, http.StatusUnprocessableEntity, views.OrganizationPage(s.frame(w, r, org.Name), v))
+	}
+	if err != nil {
+		return err
+	}
+	return s.redirect(w, r, "/dashboard", "")
+}
+
+// stopActing leads back to the Partner Portal.
+func (s *Server) stopActing(w http.ResponseWriter, r *http.Request) error {
+	a := actor(r)
+	if a.Acting.ID == "" {
+		return s.redirect(w, r, "/partner/organizations", "")
+	}
+	if err := s.Store.StopActing(r.Context(), a); err != nil && !errors.Is(err, backup.ErrNotFound) {
+		return err
+	}
+	return s.redirect(w, r, "/partner/organizations", "You stopped acting for "+a.Org.Name+".")
+}

@@ -1,0 +1,203 @@
+package handlers
+
+import (
+	"net/http"
+	"net/url"
+	"strings"
+
+	"holdfast/backup"
+)
+
+// access says who may use a route.
+type access string
+
+// Who may. Somebody who acts for an organization has the rights of its admins.
+const (
+	public  access = "public"  // everybody
+	partner access = "partner" // the partner's people
+	owner   access = "owner"   // the partner's owners
+	viewer  access = "viewer"  // everybody of an organization
+	admin   access = "admin"   // the admins of an organization
+)
+
+// route is one line of the table.
+type route struct {
+	who     access
+	pattern string
+	handle  handlerFunc
+}
+
+// routes is the table of everything that the portal answers.
+func (s *Server) routes() []route {
+	return []route{
+		{public, "GET /{$}", s.start},
+		{public, "/", s.notFound},
+		{public, "GET /sign-in", s.showSignIn},
+		{public, "POST /sign-in", s.signIn},
+		{public, "POST /sign-out", s.signOut},
+		{public, "GET /set-up/{token}", s.showSetUpLink},
+		{public, "POST /set-up/{token}", s.useSetUpLink},
+		{public, "GET /healthz", s.health},
+
+		{partner, "GET /partner/organizations", s.listOrganizations},
+		{owner, "GET /partner/organizations/new", s.newOrganization},
+		{owner, "POST /partner/organizations", s.createOrganization},
+		{partner, "GET /partner/organizations/{id}", s.showOrganization},
+		{partner, "POST /partner/organizations/{id}/act", s.startActing},
+		{owner, "POST /partner/organizations/{id}/people", s.addPerson},
+		{owner, "POST /partner/organizations/{id}/people/{person}/link", s.newPasswordLink},
+		{partner, "GET /partner/organizations/{id}/activity", s.showOrganizationActivity},
+		{partner, "GET /partner/activity", s.showPartnerActivity},
+		{partner, "POST /stop-acting", s.stopActing},
+
+		{viewer, "GET /dashboard", s.showDashboard},
+		{viewer, "GET /dashboard/live", s.showDashboardLive},
+		{admin, "POST /mailboxes/{id}/back-up", s.backUpMailbox},
+		{admin, "GET /mailboxes/{id}/deactivate", s.askDeactivate},
+		{admin, "POST /mailboxes/{id}/deactivate", s.deactivateMailbox},
+		{admin, "POST /mailboxes/{id}/reactivate", s.reactivateMailbox},
+
+		{admin, "GET /add-backup", s.showAddBackup},
+		{admin, "GET /add-backup/microsoft365", s.showMicrosoft365},
+		{admin, "POST /add-backup/microsoft365", s.startMicrosoft365},
+		{admin, "GET /setup", s.showSetup},
+		{admin, "POST /setup/sign-in", s.startSignIn},
+		{admin, "GET /setup/callback", s.finishSignIn},
+		{admin, "POST /setup/applications", s.retryApplications},
+		{admin, "GET /setup/progress", s.showSetupProgress},
+		{admin, "POST /setup/device", s.newDeviceCode},
+		{admin, "GET /setup/device", s.showDevice},
+		{admin, "POST /setup/browser", s.startBrowser},
+		{admin, "POST /setup/verify", s.verify},
+		{admin, "POST /setup/list", s.listAccounts},
+		{admin, "POST /setup/accounts", s.chooseAccounts},
+		{admin, "GET /setup/abandon", s.showAbandon},
+		{admin, "POST /setup/abandon", s.abandon},
+
+		{viewer, "GET /browse", s.listBrowse},
+		{viewer, "GET /browse/{mailbox}", s.browseMailbox},
+		{admin, "GET /browse/{mailbox}/download", s.downloadMailbox},
+		{admin, "GET /browse/{mailbox}/folders/{folder}/download", s.downloadFolder},
+		{admin, "GET /browse/{mailbox}/items/{item}", s.showItem},
+		{admin, "GET /browse/{mailbox}/items/{item}/preview", s.previewItem},
+		{admin, "GET /browse/{mailbox}/items/{item}/download", s.downloadItem},
+
+		{viewer, "GET /status", s.showStatus},
+		{viewer, "GET /status/live", s.showStatusLive},
+		{viewer, "GET /activity", s.showActivity},
+		{viewer, "GET /settings", s.showSettings},
+		{admin, "POST /settings", s.saveSettings},
+		{viewer, "GET /settings/credentials", s.showCredentials},
+		{admin, "POST /settings/credentials/{connection}/check-role", s.checkRoleNow},
+	}
+}
+
+// allow says whether the person may use a route. If not, the answer is written
+// or the error says why.
+func (s *Server) allow(w http.ResponseWriter, r *http.Request, who access) (bool, error) {
+	if who == public {
+		return true, nil
+	}
+	a := actor(r)
+	if a.Person.ID == "" {
+		return false, s.toSignIn(w, r)
+	}
+	switch {
+	case who == partner && a.IsPartner(), who == owner && a.Role == backup.RoleOwner:
+		return true, nil
+	case who == partner || who == owner:
+		return false, backup.ErrForbidden
+	case a.Org.ID == "":
+		return false, s.toOrganizations(w, r)
+	case !a.Org.SuspendedAt.IsZero() && !a.IsPartner():
+		return false, errSuspended
+	case who == admin && a.OrgRole() != backup.RoleAdmin:
+		return false, backup.ErrForbidden
+	}
+	return true, nil
+}
+
+// toSignIn sends a visitor to the sign-in page, and from there to where they
+// wanted to go.
+func (s *Server) toSignIn(w http.ResponseWriter, r *http.Request) error {
+	target := "/sign-in"
+	next := ""
+	switch {
+	case fragment(r):
+		if u, err := url.Parse(r.Header.Get("HX-Current-URL")); err == nil {
+			next = u.RequestURI()
+		}
+	case r.Method == http.MethodGet:
+		next = r.URL.RequestURI()
+	}
+	if next = ownPath(next); next != "/" {
+		target += "?" + url.Values{"next": {next}}.Encode()
+	}
+	if hx(r) {
+		w.Header().Set("HX-Redirect", target)
+		w.WriteHeader(http.StatusUnauthorized)
+		return nil
+	}
+	http.Redirect(w, r, target, http.StatusSeeOther)
+	return nil
+}
+
+// toOrganizations sends a partner's person who acts for nobody to where they
+// can choose whom to act for. An acting that ended by itself is told.
+func (s *Server) toOrganizations(w http.ResponseWriter, r *http.Request) error {
+	flash := "Choose an organization and act for it to see its pages."
+	if visitOf(r).session.ActingID != "" {
+		flash = "Acting has ended: it lasts 60 minutes at most. Act for the organization again to go on."
+		if r.Method != http.MethodGet {
+			flash += " What you sent last was not done."
+		}
+	}
+	if fragment(r) {
+		if err := s.keep(w, r, flashKey, flash); err != nil {
+			return err
+		}
+		w.Header().Set("HX-Redirect", "/partner/organizations")
+		w.WriteHeader(http.StatusForbidden)
+		return nil
+	}
+	return s.redirect(w, r, "/partner/organizations", flash)
+}
+
+// hx says whether htmx asks; fragment, whether for a part of a page.
+func hx(r *http.Request) bool { return r.Header.Get("HX-Request") == "true" }
+
+func fragment(r *http.Request) bool { return hx(r) && r.Header.Get("HX-Request-Type") == "partial" }
+
+// ownPath returns path if it is one of this portal, else "/".
+func ownPath(path string) string {
+	u, err := url.Parse(path)
+	if err != nil || u.Scheme != "" || u.Host != "" || u.User != nil || !strings.HasPrefix(path, "/") ||
+		strings.HasPrefix(path, "//") || strings.ContainsAny(path, "\\\r\n\t") {
+		return "/"
+	}
+	return path
+}
+
+// start leads to the first page of whoever is there.
+func (s *Server) start(w http.ResponseWriter, r *http.Request) error {
+	a := actor(r)
+	switch {
+	case a.Person.ID == "":
+		return s.redirect(w, r, "/sign-in", "")
+	case a.Org.ID != "":
+		return s.redirect(w, r, "/dashboard", "")
+	}
+	return s.redirect(w, r, "/partner/organizations", "")
+}
+
+func (s *Server) notFound(http.ResponseWriter, *http.Request) error { return backup.ErrNotFound }
+
+// health says that the portal answers and its database too.
+func (s *Server) health(w http.ResponseWriter, r *http.Request) error {
+	if _, err := s.Store.CountPeople(r.Context()); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	_, _ = w.Write([]byte("ok\n"))
+	return nil
+}

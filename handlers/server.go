@@ -1,0 +1,217 @@
+// Package handlers is the portal: it reads requests, makes one call that
+// matters, and answers with a page. All routes stand in routes.go.
+package handlers
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"time"
+
+	"github.com/a-h/templ"
+
+	"holdfast/backup"
+	"holdfast/backup/m365"
+	"holdfast/static"
+	"holdfast/store"
+	"holdfast/views"
+)
+
+// Server is the portal. All fields but those that say otherwise are needed.
+type Server struct {
+	Store     *store.Store
+	Microsoft *m365.Client // nil if Holdfast is not registered at Microsoft
+	Content   ContentReader
+	// SessionKey signs the session cookies; 32 bytes.
+	SessionKey []byte
+	// Secure says that browsers reach the portal over TLS.
+	Secure bool
+	// TrustedProxies are the networks whose X-Forwarded-For is believed; may be empty.
+	TrustedProxies []netip.Prefix
+	// PublicURL is how browsers reach the portal, like https://backup.example.org.
+	PublicURL string
+	Log       *slog.Logger
+
+	sessions *sessionStore
+	policy   string // Content-Security-Policy of pages
+}
+
+// handlerFunc answers a request. If it returns an error it has written nothing.
+type handlerFunc func(http.ResponseWriter, *http.Request) error
+
+// maxForm is the largest request body.
+const maxForm = 1 << 20
+
+// Handler returns the portal. It is called once.
+func (s *Server) Handler() http.Handler {
+	s.sessions = newSessionStore(s.Store, s.SessionKey, s.Secure)
+	s.policy = contentPolicy(s.Microsoft)
+	mux := http.NewServeMux()
+	mux.Handle("GET /static/{version}/{name}", static.Handler())
+	for _, route := range s.routes() {
+		mux.Handle(route.pattern, s.serve(route))
+	}
+	protection := http.NewCrossOriginProtection()
+	if u, err := url.Parse(s.PublicURL); err == nil && u.Host != "" {
+		// A proxy may hand on another Host than the one that browsers see.
+		if err := protection.AddTrustedOrigin(u.Scheme + "://" + u.Host); err != nil {
+			s.Log.Warn("public URL is no origin", "url", s.PublicURL, "error", err)
+		}
+	}
+	protection.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		s.fail(w, r, errCrossOrigin)
+	}))
+	return s.observe(s.headers(protection.Handler(http.MaxBytesHandler(mux, maxForm))))
+}
+
+// contentPolicy allows what pages need: own files, and forms that lead to
+// Microsoft's sign-in, since browsers hold redirects of forms against it too.
+func contentPolicy(microsoft *m365.Client) string {
+	forms := "'self'"
+	if microsoft != nil {
+		if u, err := url.Parse(microsoft.SignInURL(m365.SignIn{Tenant: "organizations", Purpose: backup.SignInConsent})); err == nil && u.Host != "" {
+			forms += " " + u.Scheme + "://" + u.Host
+		}
+	}
+	return "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; connect-src 'self'; " +
+		"frame-src 'self'; form-action " + forms + "; base-uri 'none'; frame-ancestors 'none'"
+}
+
+// serve wraps a route: who asks is read anew, the form is read, and whoever
+// may not is refused.
+func (s *Server) serve(route route) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		r, err := s.identify(r)
+		if err == nil {
+			err = readForm(r)
+		}
+		if err == nil {
+			var ok bool
+			if ok, err = s.allow(w, r, route.who); ok {
+				err = route.handle(w, r)
+			}
+		}
+		if err != nil {
+			s.fail(w, r, err)
+		}
+	})
+}
+
+var errForm = errors.New("the form could not be read")
+
+// readForm reads the form of a request, so that handlers can rely on it.
+func readForm(r *http.Request) error {
+	if r.Method != http.MethodPost {
+		return nil
+	}
+	if err := r.ParseForm(); err != nil {
+		return fmt.Errorf("%w: %w", errForm, err)
+	}
+	return nil
+}
+
+// visit is what is known about a request.
+type visit struct {
+	actor   backup.Actor
+	session backup.Session
+	address string
+}
+
+type visitKey struct{}
+
+func visitOf(r *http.Request) visit {
+	v, _ := r.Context().Value(visitKey{}).(visit)
+	return v
+}
+
+// actor is who makes the request; zero for a visitor.
+func actor(r *http.Request) backup.Actor { return visitOf(r).actor }
+
+// identify reads who makes a request. Role, organization and acting are read
+// from the database each time.
+func (s *Server) identify(r *http.Request) (*http.Request, error) {
+	v := visit{address: s.clientAddress(r)}
+	v.actor.Address = v.address
+	session, err := s.sessions.Get(r, s.sessions.name)
+	if err != nil {
+		return r, err
+	}
+	row, ok := session.Values[rowKey].(backup.Session)
+	if ok && row.PersonID != "" {
+		a, err := s.Store.Actor(r.Context(), row)
+		switch {
+		case errors.Is(err, backup.ErrNotFound): // removed in the meantime
+		case err != nil:
+			return r, fmt.Errorf("read the person of session %s: %w", row.ID, err)
+		default:
+			a.Address = v.address
+			v.actor, v.session = a, row
+			if err := s.sessions.touch(r, row, v.address); err != nil {
+				return r, fmt.Errorf("touch session %s: %w", row.ID, err)
+			}
+		}
+	}
+	return r.WithContext(context.WithValue(r.Context(), visitKey{}, v)), nil
+}
+
+// frame is what the page has around it. It takes the flash message that the
+// last redirect left.
+func (s *Server) frame(w http.ResponseWriter, r *http.Request, title string) views.Frame {
+	return views.Frame{Title: title, Path: r.URL.Path, Actor: actor(r), Flash: s.take(w, r, flashKey), Now: time.Now()}
+}
+
+// take returns a value of the session and removes it.
+func (s *Server) take(w http.ResponseWriter, r *http.Request, key string) string {
+	session, err := s.sessions.Get(r, s.sessions.name)
+	if err != nil {
+		return ""
+	}
+	text, _ := session.Values[key].(string)
+	if text == "" {
+		return ""
+	}
+	delete(session.Values, key)
+	if err := session.Save(r, w); err != nil {
+		s.Log.Warn("session not saved", "error", err)
+	}
+	return text
+}
+
+// keep puts a value into the session, for the next page to take. A visitor
+// has no session, so nothing is kept.
+func (s *Server) keep(w http.ResponseWriter, r *http.Request, key, value string) error {
+	session, err := s.sessions.Get(r, s.sessions.name)
+	if err != nil {
+		return err
+	}
+	session.Values[key] = value
+	return session.Save(r, w)
+}
+
+// render answers with a page. It is complete, or it is an error.
+func (s *Server) render(w http.ResponseWriter, r *http.Request, status int, page templ.Component) error {
+	var b bytes.Buffer
+	if err := page.Render(r.Context(), &b); err != nil {
+		return fmt.Errorf("render: %w", err)
+	}
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	w.WriteHeader(status)
+	_, _ = w.Write(b.Bytes()) // the browser may have gone; then there is nobody to tell
+	return nil
+}
+
+// redirect answers a form with the page to go on with, which shows flash once.
+func (s *Server) redirect(w http.ResponseWriter, r *http.Request, path, flash string) error {
+	if flash != "" {
+		if err := s.keep(w, r, flashKey, flash); err != nil {
+			return err
+		}
+	}
+	http.Redirect(w, r, path, http.StatusSeeOther)
+	return nil
+}

@@ -1,0 +1,84 @@
+package handlers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"holdfast/backup"
+	"holdfast/views"
+)
+
+// showSettings shows the general settings.
+func (s *Server) showSettings(w http.ResponseWriter, r *http.Request) error {
+	return s.settingsPage(w, r, http.StatusOK, actor(r).Org.Name, nil)
+}
+
+func (s *Server) settingsPage(w http.ResponseWriter, r *http.Request, status int, name string, fields backup.FieldErrors) error {
+	v := views.Settings{Name: name, Fields: fields, MayChange: actor(r).OrgRole() == backup.RoleAdmin}
+	return s.render(w, r, status, views.SettingsPage(s.frame(w, r, "Account Settings"), v))
+}
+
+// saveSettings renames the organization.
+func (s *Server) saveSettings(w http.ResponseWriter, r *http.Request) error {
+	name := r.PostFormValue("name")
+	err := s.Store.RenameOrganization(r.Context(), actor(r).Org.ID, name, actor(r))
+	if fields, ok := errors.AsType[backup.FieldErrors](err); ok {
+		return s.settingsPage(w, r, http.StatusUnprocessableEntity, name, fields)
+	}
+	if err != nil {
+		return err
+	}
+	return s.redirect(w, r, "/settings", "Saved.")
+}
+
+// showCredentials shows how the organization is connected and what Holdfast holds.
+func (s *Server) showCredentials(w http.ResponseWriter, r *http.Request) error {
+	a := actor(r)
+	list, err := s.connectionViews(r.Context(), a.Org.ID)
+	if err != nil {
+		return err
+	}
+	v := views.Credentials{Connections: list, MayChange: a.OrgRole() == backup.RoleAdmin, Now: time.Now()}
+	return s.render(w, r, http.StatusOK, views.CredentialsPage(s.frame(w, r, "Account Settings"), v))
+}
+
+// connectionViews reads the connections of an organization with what belongs
+// to them.
+func (s *Server) connectionViews(ctx context.Context, org backup.OrgID) ([]views.Connection, error) {
+	connections, err := s.Store.Connections(ctx, org)
+	if err != nil {
+		return nil, fmt.Errorf("read connections: %w", err)
+	}
+	list := make([]views.Connection, len(connections))
+	for i, c := range connections {
+		v := views.Connection{Connection: c, Permissions: backup.Permissions(c.Workloads)}
+		if v.Applications, err = s.Store.SubApplications(ctx, org, c.ID); err != nil {
+			return nil, fmt.Errorf("read sub-applications: %w", err)
+		}
+		v.Role, err = s.Store.CustomRole(ctx, org, c.ID)
+		if err != nil && !errors.Is(err, backup.ErrNotFound) {
+			return nil, fmt.Errorf("read custom role: %w", err)
+		}
+		list[i] = v
+	}
+	return list, nil
+}
+
+// checkRoleNow asks for a check of the custom role without waiting for its turn.
+func (s *Server) checkRoleNow(w http.ResponseWriter, r *http.Request) error {
+	a := actor(r)
+	role, err := s.Store.CustomRole(r.Context(), a.Org.ID, backup.ConnectionID(r.PathValue("connection")))
+	if err != nil {
+		return err
+	}
+	if err := s.Store.Enqueue(r.Context(), backup.VerifyRoleJob{OrgID: a.Org.ID, CustomRoleID: role.ID}); err != nil {
+		return err
+	}
+	if err := s.Store.RecordBy(r.Context(), a, a.Org.ID, "role.check", "Custom role", ""); err != nil {
+		return fmt.Errorf("record the check: %w", err)
+	}
+	return s.redirect(w, r, "/settings/credentials", "The custom role is being checked. Reload this page in a moment.")
+}

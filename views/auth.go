@@ -1,0 +1,20 @@
+package views
+
+import "holdfast/backup"
+
+// SignIn is the sign-in form as it was filled in.
+type SignIn struct {
+	Email  string
+	Next   string // where to go on afterwards
+	Notice string // why the form is shown
+	Fields backup.FieldErrors
+}
+
+// SetUpLink is the form of a one-time link.
+type SetUpLink struct {
+	First   bool   // the first start: company and owner; else only a password
+	Partner string // name of the company
+	Name    string
+	Email   string
+	Fields  backup.FieldErrors
+}

@@ -1,0 +1,187 @@
+package views
+
+import (
+	"net/url"
+	"time"
+
+	"holdfast/backup"
+	"holdfast/views/ui"
+)
+
+// Dashboard is how an organization's backups do.
+type Dashboard struct {
+	Query       DashboardQuery
+	Counts      backup.StatusCounts
+	Mailboxes   []backup.Mailbox
+	Page        Pager
+	Runs        map[backup.MailboxID]backup.Run // under way
+	LastRunAt   time.Time
+	NextRunAt   time.Time
+	NewItems    int64 // today
+	NewBytes    int64 // today
+	Days        []backup.DayFigure
+	Connections []Connection
+	UnderWay    *backup.Authorization // nil if no wizard is
+	MayChange   bool
+	Now         time.Time
+}
+
+// DashboardQuery is what the table of mailboxes shows.
+type DashboardQuery struct {
+	Status backup.Status // "" for all
+	Search string
+	Sort   string // name, status, last, items or size
+	Desc   bool
+	Page   int // from 1
+}
+
+// Values is the query without its page.
+func (q DashboardQuery) Values() url.Values {
+	v := url.Values{}
+	if q.Status != "" {
+		v.Set("status", string(q.Status))
+	}
+	if q.Search != "" {
+		v.Set("q", q.Search)
+	}
+	if q.Sort != "" && (q.Sort != "name" || q.Desc) {
+		v.Set("sort", q.Sort)
+	}
+	if q.Desc {
+		v.Set("desc", "1")
+	}
+	return v
+}
+
+// link is the address of the dashboard, or of its live part, with a query.
+func (q DashboardQuery) link(path string) string {
+	return Pager{Path: path, Query: q.Values()}.link(q.Page)
+}
+
+// status is the query for another status, from the first page.
+func (q DashboardQuery) status(s backup.Status) DashboardQuery {
+	q.Status, q.Page = s, 1
+	return q
+}
+
+// sorted is the query in the order of a column; a second time turns it around.
+func (q DashboardQuery) sorted(column string) DashboardQuery {
+	// Numbers and times are of interest from the top.
+	desc := column == "last" || column == "items" || column == "size"
+	if q.Sort == column {
+		desc = !q.Desc
+	}
+	q.Sort, q.Desc, q.Page = column, desc, 1
+	return q
+}
+
+// order is the aria-sort of a column.
+func (q DashboardQuery) order(column string) string {
+	switch {
+	case q.Sort != column:
+		return "none"
+	case q.Desc:
+		return "descending"
+	}
+	return "ascending"
+}
+
+// live says whether something is under way or due, so that the page keeps asking.
+func (v Dashboard) live() bool {
+	return len(v.Runs) > 0 || due(v.NextRunAt, v.Now)
+}
+
+// due says whether the next run should start any moment. A run that has been
+// due for long waits for something else, such as workers.
+func due(next, now time.Time) bool {
+	return !next.IsZero() && next.Before(now.Add(5*time.Second)) && next.After(now.Add(-10*time.Minute))
+}
+
+// chart is the new data of each day.
+func (v Dashboard) chart() []ui.Day {
+	list := make([]ui.Day, len(v.Days))
+	for i, d := range v.Days {
+		list[i] = ui.Day{Name: d.Day.UTC().Format("Mon 2 Jan"), Value: d.ReadBytes, Texts: []string{thousands(d.NewItems), bytesText(d.ReadBytes)}}
+	}
+	return list
+}
+
+// chartText is the chart in words.
+func (v Dashboard) chartText() string {
+	var items, size int64
+	for _, d := range v.Days {
+		items += d.NewItems
+		size += d.ReadBytes
+	}
+	return plural(items, "new message", "new messages") + ", " + bytesText(size)
+}
+
+// Deactivate is the question before the backups of a mailbox stop.
+type Deactivate struct {
+	Mailbox backup.Mailbox
+	Back    string // where to go afterwards
+}
+
+// Status is what keeps backups from working, what runs, ran and will run.
+type Status struct {
+	Connections []Connection
+	Counts      backup.StatusCounts
+	Causes      []Cause
+	Running     []Run
+	Latest      []Run
+	Next        []backup.Mailbox
+	NextRunAt   time.Time
+	MayChange   bool
+	Now         time.Time
+}
+
+// Run is a run with the mailbox it is of.
+type Run struct {
+	backup.Run
+	Name, Address string
+}
+
+// Cause is a reason why mailboxes are failing, with all that have it.
+type Cause struct {
+	Problem   backup.Problem
+	Mailboxes []backup.Mailbox
+	Since     time.Time // the earliest
+	NextAt    time.Time // the soonest try, zero if none is planned
+}
+
+// GroupByCause groups failing mailboxes by kind and text of their problem, in
+// the order in which they come.
+func GroupByCause(list []backup.Mailbox) []Cause {
+	var causes []Cause
+	at := map[[2]string]int{}
+	for _, m := range list {
+		key := [2]string{string(m.Problem.Kind), m.Problem.Text}
+		i, ok := at[key]
+		if !ok {
+			i = len(causes)
+			at[key] = i
+			causes = append(causes, Cause{Problem: m.Problem})
+		}
+		c := &causes[i]
+		c.Mailboxes = append(c.Mailboxes, m)
+		if c.Since.IsZero() || (!m.StatusSince.IsZero() && m.StatusSince.Before(c.Since)) {
+			c.Since = m.StatusSince
+		}
+		if !m.NextRunAt.IsZero() && (c.NextAt.IsZero() || m.NextRunAt.Before(c.NextAt)) {
+			c.NextAt = m.NextRunAt
+		}
+	}
+	return causes
+}
+
+func (v Status) live() bool { return len(v.Running) > 0 || due(v.NextRunAt, v.Now) }
+
+// wellConnected says whether no connection or role has a problem.
+func (v Status) wellConnected() bool {
+	for _, c := range v.Connections {
+		if !c.Connection.Problem.IsZero() || c.roleWaits() {
+			return false
+		}
+	}
+	return true
+}

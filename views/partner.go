@@ -1,0 +1,85 @@
+package views
+
+import (
+	"net/url"
+	"time"
+
+	"holdfast/backup"
+)
+
+// Organizations is one page of the partner's organizations.
+type Organizations struct {
+	List      []backup.OrganizationHealth
+	Search    string
+	Page      Pager
+	Any       bool // there is at least one, found or not
+	MayCreate bool
+}
+
+// NewOrganization is the form of a new organization and its first admin.
+type NewOrganization struct {
+	Name, AdminName, Email string
+	Fields                 backup.FieldErrors
+}
+
+// Organization is an organization's details.
+type Organization struct {
+	Organization backup.Organization
+	Counts       backup.StatusCounts
+	LastRunAt    time.Time
+	NextRunAt    time.Time
+	People       []Member
+	Connections  []Connection
+	Link         string // a one-time link to show now, "" if none
+	LinkFor      string // whose it is
+	MayManage    bool   // people
+	New          NewPerson
+	Reason       string // as typed
+	Fields       backup.FieldErrors
+	Now          time.Time
+}
+
+// Member is a person of an organization.
+type Member struct {
+	backup.Person
+	Role backup.Role
+}
+
+// NewPerson is the form of a new person.
+type NewPerson struct {
+	Name, Email string
+	Role        backup.Role
+	Fields      backup.FieldErrors
+}
+
+func organizationPath(id backup.OrgID) string {
+	return "/partner/organizations/" + url.PathEscape(string(id))
+}
+
+// Activity is one page of an activity log.
+type Activity struct {
+	Entries      []backup.Entry
+	About        string
+	Organization backup.OrgID // set if the partner looks at an organization's
+	Page         Pager
+}
+
+// activityNames are the verbs of the log as sentences.
+var activityNames = map[string]string{
+	"sign_in": "Signed in", "sign_out": "Signed out",
+	"organization.create": "Created the organization", "organization.rename": "Renamed the organization",
+	"organization.manual_role": "Changed who makes the custom role", "person.create": "Added a person", "person.link": "Made a set-up link",
+	"acting.start": "Started acting for the organization", "acting.stop": "Stopped acting for the organization",
+	"connection.save": "Connected a tenant", "backup.add": "Added a backup",
+	"authorization.start": "Started an authorization", "authorization.abandon": "Gave up an authorization",
+	"mailbox.deactivate": "Deactivated a mailbox", "mailbox.reactivate": "Reactivated a mailbox", "mailbox.back_up_now": "Started a backup",
+	"item.preview": "Looked at a message", "item.download": "Downloaded a message", "folder.download": "Downloaded a folder",
+	"role.check": "Checked the custom role",
+}
+
+func activityName(kind string) string {
+	if name, ok := activityNames[kind]; ok {
+		return name
+	}
+	return kind
+}
