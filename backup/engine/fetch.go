@@ -1,0 +1,348 @@
+package engine
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"holdfast/backup"
+	"holdfast/backup/repo"
+)
+
+// streakMax is how many contents may fail in a row, for reasons that look like
+// the provider's and not the item's, before the run asks whether the provider
+// answers at all.
+const streakMax = 8
+
+// fetch reads the content of an item in the background, waiting for a free
+// slot first.
+func (r *run) fetch(ctx context.Context, item Item, s ItemState) error {
+	if err := r.checkStreak(ctx); err != nil {
+		return err
+	}
+	select {
+	case r.slots <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	if err := r.failed(); err != nil {
+		<-r.slots
+		return err
+	}
+	r.attempted.set(item.Number)
+	r.mu.Lock()
+	r.inFlight[s.ID] = true
+	r.mu.Unlock()
+	r.tasks.Go(func() {
+		defer func() {
+			r.mu.Lock()
+			delete(r.inFlight, s.ID)
+			r.mu.Unlock()
+			<-r.slots
+		}()
+		if err := r.fetchOne(ctx, item, s); err != nil {
+			r.fail(err)
+		}
+		r.progress.item()
+	})
+	return nil
+}
+
+// fetchOne reads and stages one content. Its error ends the run.
+func (r *run) fetchOne(ctx context.Context, item Item, s ItemState) error {
+	content, err := r.readContent(ctx, s.ID)
+	var repository *repositoryError
+	switch {
+	case err == nil:
+		return r.stageContent(ctx, item, s, content)
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case errors.Is(err, ErrItemGone):
+		if item.FolderID != "" {
+			r.stageRemoval(item)
+		}
+		return nil
+	case errors.As(err, &repository), stopsRun(err):
+		return err
+	}
+	return r.stageFailure(ctx, item, s, err)
+}
+
+// readContent moves a content from the provider to the repository.
+func (r *run) readContent(ctx context.Context, id string) (repo.Content, error) {
+	body, err := r.job.Source.Content(ctx, id)
+	if err != nil {
+		return repo.Content{}, err
+	}
+	defer body.Close()
+	w, err := r.openWriter(ctx)
+	if err != nil {
+		return repo.Content{}, err
+	}
+	src := &sourceReader{reader: body, run: r}
+	content, err := w.PutContent(ctx, src)
+	switch {
+	case err == nil:
+		return content, nil
+	case src.err != nil:
+		return content, src.err
+	case errors.Is(err, repo.ErrTooLarge):
+		return content, &backup.Problem{Kind: backup.ProblemItems, At: time.Now(), Err: err,
+			Text: fmt.Sprintf("This message is larger than %d MiB, more than Holdfast can keep. Save a copy of it yourself.", repo.MaxContent>>20)}
+	}
+	return content, fromRepository(err)
+}
+
+// sourceReader counts what is read and tells errors of the provider from those
+// of the repository.
+type sourceReader struct {
+	reader io.Reader
+	run    *run
+	err    error
+}
+
+// Read implements io.Reader.
+func (s *sourceReader) Read(p []byte) (int, error) {
+	n, err := s.reader.Read(p)
+	s.run.addRead(int64(n))
+	if err != nil && err != io.EOF {
+		s.err = err
+	}
+	return n, err
+}
+
+func (r *run) addRead(n int64) {
+	r.mu.Lock()
+	r.readSince += n
+	r.mu.Unlock()
+	r.progress.read(n)
+}
+
+// stageContent stages an item whose content was read.
+func (r *run) stageContent(ctx context.Context, item Item, s ItemState, content repo.Content) error {
+	r.mu.Lock()
+	r.streak = nil
+	r.mu.Unlock()
+	now := ItemChange{Item: withState(item, s), NewItem: item.ID == ""}
+	now.Problem = backup.Problem{}
+	old, err := r.oldRecord(ctx, item)
+	if err != nil {
+		return err
+	}
+	if s.Properties == nil && old != nil {
+		// Read again without a new word from the provider: what it said stays.
+		if s.Properties, err = r.properties(ctx, item, old); err != nil {
+			return err
+		}
+	}
+	if old != nil && old.Content != nil && sameContent(*old.Content, content) && sameHeader(item.ItemState, s) {
+		return r.stageSame(ctx, item, now, s)
+	}
+	if err := r.newRecord(ctx, &now, s, &content); err != nil {
+		return err
+	}
+	now.Properties = repo.MetaID{} // the record has the newest
+	r.stage(item, now)
+	return nil
+}
+
+// stageSame stages an item whose content turned out to be what is kept already.
+func (r *run) stageSame(ctx context.Context, item Item, now ItemChange, s ItemState) error {
+	if len(s.Properties) > 0 && item.Version != s.Version {
+		id, err := r.putMeta(ctx, kindProperties, s.Properties)
+		if err != nil {
+			return err
+		}
+		now.Properties = id
+	}
+	r.stage(item, now)
+	return nil
+}
+
+// newRecord writes a record for now and names it there. A new item's first
+// record has the number of the item.
+func (r *run) newRecord(ctx context.Context, now *ItemChange, s ItemState, content *repo.Content) error {
+	number := now.Number
+	if !now.NewItem {
+		number = r.number()
+	}
+	rec := recordOf(number, now.Number, s, content)
+	data, err := encoding.Marshal(rec)
+	if err != nil {
+		return fmt.Errorf("encode record %d: %w", number, err)
+	}
+	id, err := r.putMeta(ctx, kindRecord, data)
+	if err != nil {
+		return err
+	}
+	rec.Properties = nil
+	r.mu.Lock()
+	r.records[id] = &rec // can't be read from the repository before the commit
+	r.mu.Unlock()
+	folder := now.FolderID
+	s.Properties = nil
+	now.ItemState, now.FolderID = s, folder
+	now.Record, now.NewRecord = Record{Number: number, Meta: id}, true
+	if content != nil {
+		now.Record.Bytes, now.Record.HasContent = content.Size, true
+	}
+	return nil
+}
+
+// oldRecord reads an item's record, nil for a new item.
+func (r *run) oldRecord(ctx context.Context, item Item) (*itemRecord, error) {
+	if item.ID == "" {
+		return nil, nil
+	}
+	r.mu.Lock()
+	rec := r.records[item.Record.Meta]
+	r.mu.Unlock()
+	if rec != nil {
+		return rec, nil
+	}
+	return readRecord(ctx, r.reader(), item.Record.Meta)
+}
+
+// properties returns what the provider said last about an item.
+func (r *run) properties(ctx context.Context, item Item, old *itemRecord) ([]byte, error) {
+	if item.Properties.IsZero() {
+		return old.Properties, nil
+	}
+	return r.reader().read(ctx, kindProperties, item.Properties)
+}
+
+func sameContent(a, b repo.Content) bool { return a.Size == b.Size && bytes.Equal(a.SHA256, b.SHA256) }
+
+// stageFailure stages that a content could not be read. The item stays with
+// what is known of it: its name, and its earlier content if there is one.
+func (r *run) stageFailure(ctx context.Context, item Item, s ItemState, cause error) error {
+	problem := *backup.AsProblem(cause)
+	problem.At, problem.Err, problem.RequestID, problem.RetryAfter = time.Now(), nil, "", 0
+	problem.Text = cleanText(problem.Text)
+	if old := item.Problem; old.Kind == problem.Kind && old.Code == problem.Code && old.Status == problem.Status {
+		problem = old // the same as before: first seen then
+	}
+	r.log().Warn("message not read", "mailbox", r.job.Mailbox, "item", item.Number, "kind", problem.Kind, "code", problem.Code, "error", cause)
+	now := ItemChange{Item: withState(item, s), NewItem: item.ID == ""}
+	now.Problem = problem
+	if now.NewItem || !sameHeader(item.ItemState, s) {
+		old, err := r.oldRecord(ctx, item)
+		if err != nil {
+			return err
+		}
+		var content *repo.Content
+		if old != nil {
+			content = old.Content
+		}
+		if err := r.newRecord(ctx, &now, s, content); err != nil {
+			return err
+		}
+	}
+	r.progress.failed()
+	staged, before := r.stage(item, now)
+	if problem.Kind != backup.ProblemItems && problem.Temporary {
+		r.mu.Lock()
+		r.streak = append(r.streak, streakItem{now: staged, before: before})
+		r.mu.Unlock()
+	}
+	return nil
+}
+
+// streakItem is a failure that may turn out not to be the item's.
+type streakItem struct{ now, before *staged }
+
+// checkStreak asks, after many failures in a row, whether the provider answers
+// at all. If it does not, the run ends, and the items of the streak are not
+// marked as failed.
+func (r *run) checkStreak(ctx context.Context) error {
+	r.mu.Lock()
+	long := len(r.streak) >= streakMax
+	r.mu.Unlock()
+	if !long {
+		return nil
+	}
+	if err := r.wait(); err != nil {
+		return err
+	}
+	if _, err := r.job.Source.Folders(ctx, r.folderCursor); err != nil && !errors.Is(err, ErrCursorExpired) {
+		return fmt.Errorf("ask whether the provider answers: %w", err)
+	}
+	r.mu.Lock()
+	r.streak = nil
+	r.mu.Unlock()
+	return nil
+}
+
+// dropStreak takes back the failures that the end of the run explains.
+func (r *run) dropStreak() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for i := len(r.streak) - 1; i >= 0; i-- {
+		s := r.streak[i]
+		if r.staged[s.now.now.Number] != s.now {
+			continue
+		}
+		if s.before != nil {
+			r.staged[s.now.now.Number] = s.before
+			continue
+		}
+		delete(r.staged, s.now.now.Number)
+		delete(r.stagedID, s.now.now.ID)
+	}
+	r.streak = nil
+}
+
+// wait waits for all fetches under way and returns the error that ends the run,
+// if there is one.
+func (r *run) wait() error {
+	r.tasks.Wait()
+	return r.failed()
+}
+
+// fail ends the run with err, if nothing else ended it already.
+func (r *run) fail(err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.failure == nil {
+		r.failure = err
+		r.cancel()
+	}
+}
+
+func (r *run) failed() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.failure
+}
+
+// retryFailed reads the contents again that could not be read before.
+func (r *run) retryFailed(ctx context.Context) error {
+	const batch = 500
+	for after := int64(0); ; {
+		items, err := r.Catalog.FailedItems(ctx, r.job.Org, r.job.Mailbox, after, batch)
+		if err != nil {
+			return fmt.Errorf("read failed items: %w", err)
+		}
+		for _, item := range items {
+			after = max(after, item.Number)
+			if _, gone := r.pending[item.Number]; gone || r.attempted.has(item.Number) {
+				continue
+			}
+			known, err := r.lookup(ctx, []string{item.ID})
+			if err != nil {
+				return err
+			}
+			if now, ok := known[item.ID]; ok && now.FolderID != "" {
+				if err := r.fetch(ctx, now, now.ItemState); err != nil {
+					return err
+				}
+			}
+		}
+		if len(items) < batch {
+			return r.wait()
+		}
+	}
+}

@@ -1,0 +1,232 @@
+package engine
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"holdfast/backup"
+	"holdfast/backup/repo"
+)
+
+// Recover brings the catalog up to the repository: commits whose run was killed
+// before the catalog heard of them are taken in. A mailbox whose commit can't
+// be read does not keep the others from being recovered; its error is logged,
+// and its next run fails with it.
+func (e *Engine) Recover(ctx context.Context) error {
+	heads, err := e.Catalog.Heads(ctx)
+	if err != nil {
+		return fmt.Errorf("read where the catalog stands: %w", err)
+	}
+	for _, h := range heads {
+		release, err := e.acquire(h.Mailbox)
+		if err != nil {
+			continue // a run is at it
+		}
+		err = e.recoverMailbox(ctx, h.Org, h.Mailbox)
+		release()
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if err != nil {
+			e.log().Error("catalog not recovered", "organization", h.Org, "mailbox", h.Mailbox, "error", err)
+		}
+	}
+	return nil
+}
+
+// Rebuild makes the catalog of an organization anew from the repository. While
+// it works, the organization's backups show only in part. It goes on past
+// mailboxes that can't be read and returns their errors together.
+func (e *Engine) Rebuild(ctx context.Context, org backup.OrgID) error {
+	sources, err := e.Repo.Sources(ctx, string(org))
+	if err != nil {
+		return e.problem(ctx, fromRepository(err))
+	}
+	if err := e.Catalog.ClearCatalog(ctx, org); err != nil {
+		return fmt.Errorf("clear the catalog: %w", err)
+	}
+	var errs []error
+	for _, source := range sources {
+		mailbox := backup.MailboxID(source)
+		release, err := e.acquire(mailbox)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("mailbox %s: %w", mailbox, err))
+			continue
+		}
+		if err := e.recoverMailbox(ctx, org, mailbox); err != nil {
+			errs = append(errs, fmt.Errorf("mailbox %s: %w", mailbox, err))
+		}
+		release()
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+	}
+	return e.problem(ctx, errors.Join(errs...))
+}
+
+// recoverMailbox takes in the commits of a mailbox that follow the catalog's.
+func (e *Engine) recoverMailbox(ctx context.Context, org backup.OrgID, mailbox backup.MailboxID) error {
+	head, err := e.Catalog.Head(ctx, org, mailbox)
+	if err != nil {
+		return fmt.Errorf("read the newest snapshot: %w", err)
+	}
+	for seq := head.Seq + 1; ; seq++ {
+		c, err := e.Repo.Commit(ctx, string(org), string(mailbox), seq)
+		if errors.Is(err, repo.ErrNotExist) {
+			return nil
+		}
+		if err != nil {
+			return fromRepository(fmt.Errorf("commit %d of mailbox %s: %w", seq, mailbox, err))
+		}
+		if err := e.ingest(ctx, org, mailbox, c); err != nil {
+			return fmt.Errorf("commit %d of mailbox %s: %w", seq, mailbox, err)
+		}
+		e.log().Info("commit taken into the catalog", "organization", org, "mailbox", mailbox, "commit", seq)
+	}
+}
+
+// ingest takes a commit in that the catalog lacks.
+func (e *Engine) ingest(ctx context.Context, org backup.OrgID, mailbox backup.MailboxID, c repo.Commit) error {
+	objects, err := e.Repo.Objects(ctx, string(org), c.Packs)
+	if err != nil {
+		return fromRepository(err)
+	}
+	if err := e.Catalog.AddObjects(ctx, org, objects); err != nil {
+		return fmt.Errorf("add objects: %w", err)
+	}
+	head, err := e.Catalog.Head(ctx, org, mailbox)
+	if err != nil {
+		return fmt.Errorf("read the newest snapshot: %w", err)
+	}
+	in := ingester{Engine: e, org: org, mailbox: mailbox, meta: e.blobs(org, mailbox), now: map[int64]Item{}, gone: map[int64]bool{}}
+	d, err := in.delta(ctx, head, c)
+	if err != nil {
+		return err
+	}
+	return e.Catalog.ApplyCommit(ctx, org, mailbox, d)
+}
+
+// ingester finds the difference between the catalog and a commit.
+type ingester struct {
+	*Engine
+	org     backup.OrgID
+	mailbox backup.MailboxID
+	meta    metadata
+	now     map[int64]Item // entries that are new or changed
+	gone    map[int64]bool // items that are no longer where they were
+}
+
+func (in *ingester) delta(ctx context.Context, head Head, c repo.Commit) (Delta, error) {
+	var top root
+	if err := decode(ctx, in.meta, kindRoot, c.Root, &top); err != nil {
+		return Delta{}, err
+	}
+	d := Delta{Seq: c.Seq, At: c.At, Partial: c.Partial, NextNumber: top.NextNumber, FolderCursor: top.FolderCursor,
+		Totals: Totals{Items: top.Items, Bytes: top.Bytes, Damaged: top.Damaged}}
+	old := make(map[string]FolderState, len(head.Folders))
+	same := map[repo.MetaID]string{}
+	for _, f := range head.Folders {
+		old[f.ID], same[f.Node] = f, f.ID
+	}
+	for _, id := range top.Folders {
+		if folder, ok := same[id]; ok {
+			delete(old, folder)
+			continue
+		}
+		n, err := readNode(ctx, in.meta, id)
+		if err != nil {
+			return d, err
+		}
+		if err := in.folder(ctx, old[n.FolderID].Node, n); err != nil {
+			return d, fmt.Errorf("folder %s: %w", n.FolderID, err)
+		}
+		delete(old, n.FolderID)
+		d.Folders = append(d.Folders, n.state(id))
+	}
+	for id, f := range old {
+		d.RemovedFolders = append(d.RemovedFolders, id)
+		if err := in.folder(ctx, f.Node, node{}); err != nil {
+			return d, fmt.Errorf("folder %s: %w", id, err)
+		}
+	}
+	slices.Sort(d.RemovedFolders)
+	return d, in.items(ctx, &d)
+}
+
+// folder notes how a folder differs from its old node.
+func (in *ingester) folder(ctx context.Context, old repo.MetaID, n node) error {
+	var before node
+	if !old.IsZero() {
+		var err error
+		if before, err = readNode(ctx, in.meta, old); err != nil {
+			return err
+		}
+	}
+	return diffPages(ctx, in.meta, before.Pages, n.Pages, func(e entry) error {
+		item := Item{ItemState: ItemState{FolderID: n.FolderID}}
+		e.fill(&item)
+		in.now[e.Item] = item
+		return nil
+	}, func(item int64) { in.gone[item] = true })
+}
+
+// items completes d with the items that differ.
+func (in *ingester) items(ctx context.Context, d *Delta) error {
+	numbers := make([]int64, 0, len(in.now))
+	for n := range in.now {
+		numbers = append(numbers, n)
+	}
+	slices.Sort(numbers)
+	for part := range slices.Chunk(numbers, removalBatch) {
+		list, err := in.Catalog.ItemsByNumber(ctx, in.org, in.mailbox, part)
+		if err != nil {
+			return fmt.Errorf("read items: %w", err)
+		}
+		known := make(map[int64]Item, len(list))
+		for _, item := range list {
+			known[item.Number] = item
+		}
+		for _, n := range part {
+			change, err := in.change(ctx, in.now[n], known[n])
+			if err != nil {
+				return fmt.Errorf("item %d: %w", n, err)
+			}
+			d.Items = append(d.Items, change)
+		}
+	}
+	for n := range in.gone {
+		if _, moved := in.now[n]; !moved {
+			d.Removed = append(d.Removed, n)
+		}
+	}
+	slices.SortFunc(d.Removed, cmp.Compare)
+	return nil
+}
+
+// change completes an item from what the catalog knows of it, or from its record.
+func (in *ingester) change(ctx context.Context, now, known Item) (ItemChange, error) {
+	c := ItemChange{Item: now, NewItem: known.Number == 0, NewRecord: known.Record.Meta != now.Record.Meta}
+	if !c.NewRecord {
+		state := known.ItemState
+		state.FolderID, state.Version = now.FolderID, now.Version
+		state.Read, state.Draft, state.Flagged, state.Importance, state.Categories = now.Read, now.Draft, now.Flagged, now.Importance, now.Categories
+		c.ItemState, c.Record = state, known.Record
+		return c, nil
+	}
+	rec, err := readRecord(ctx, in.meta, now.Record.Meta)
+	if err != nil {
+		return c, err
+	}
+	if rec.Item != now.Number || rec.Number <= 0 {
+		return c, fromRepository(fmt.Errorf("record %s is of another item: %w", now.Record.Meta, repo.ErrDamaged))
+	}
+	rec.fill(&c.ItemState)
+	c.Record.Number = rec.Number
+	if rec.Content != nil {
+		c.Record.Bytes, c.Record.HasContent = rec.Content.Size, true
+	}
+	return c, nil
+}

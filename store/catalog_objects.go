@@ -1,0 +1,135 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"encoding/binary"
+	"fmt"
+
+	"holdfast/backup"
+	"holdfast/backup/repo"
+)
+
+var _ repo.Index = (*Store)(nil)
+
+// piecePrefix is what pieces are looked up by: the beginning of their ids,
+// which are too long for an index.
+func piecePrefix(id repo.PieceID) int64 {
+	return int64(binary.BigEndian.Uint64(id[:8])) //nolint:gosec // any 64 bits do
+}
+
+// Locate implements repo.Index.
+func (s *Store) Locate(ctx context.Context, tenant string, ids []repo.PieceID) (map[repo.PieceID]repo.Location, error) {
+	wanted := make(map[repo.PieceID]bool, len(ids))
+	for _, id := range ids {
+		wanted[id] = true
+	}
+	found := make(map[repo.PieceID]repo.Location, len(ids))
+	for len(ids) > 0 {
+		n := min(len(ids), catalogChunk)
+		args := []any{tenant}
+		for _, id := range ids[:n] {
+			args = append(args, piecePrefix(id))
+		}
+		list, err := collect(ctx, s.read, scanObject, `
+			SELECT x.piece_id, p.pack_id, p.kind, p.epoch, x.blob, b.type, b.at_byte, b.bytes, x.at_byte, x.bytes
+			FROM catalog_pieces x
+			JOIN catalog_packs p ON p.number = x.pack
+			JOIN catalog_blobs b ON b.pack = x.pack AND b.blob = x.blob
+			WHERE p.org_id = $1 AND x.prefix IN (`+placeholders(2, n)+`)`, args...)
+		if err != nil {
+			return nil, fmt.Errorf("locate pieces: %w", err)
+		}
+		for _, o := range list {
+			if wanted[o.ID] {
+				found[o.ID] = o.Location
+			}
+		}
+		ids = ids[n:]
+	}
+	return found, nil
+}
+
+func scanObject(row scanner) (repo.Object, error) {
+	var o repo.Object
+	var id, pack []byte
+	err := row.Scan(&id, &pack, &o.Kind, &o.Epoch, &o.Blob, &o.Type, &o.Offset, &o.Length, &o.Start, &o.Size)
+	copy(o.ID[:], id)
+	copy(o.Pack[:], pack)
+	return o, err
+}
+
+// AddObjects implements engine.Catalog.
+func (s *Store) AddObjects(ctx context.Context, org backup.OrgID, objects []repo.Object) error {
+	if len(objects) == 0 {
+		return nil
+	}
+	err := s.inTx(ctx, func(tx *sql.Tx) error { return s.addObjects(ctx, tx, org, objects) })
+	if err != nil {
+		return fmt.Errorf("add objects of %s: %w", org, err)
+	}
+	return nil
+}
+
+// addObjects adds objects of packs that are not known yet.
+func (s *Store) addObjects(ctx context.Context, tx *sql.Tx, org backup.OrgID, objects []repo.Object) error {
+	numbers := map[repo.PackID]int64{} // 0 for a pack that was known
+	blobs := map[blobKey]bool{}
+	intoBlobs := newInserter(ctx, tx, `INSERT INTO catalog_blobs (pack, blob, type, at_byte, bytes)`, 5)
+	intoPieces := newInserter(ctx, tx, `INSERT INTO catalog_pieces (prefix, pack, blob, at_byte, bytes, piece_id)`, 6)
+	for _, o := range objects {
+		pack, ok := numbers[o.Pack]
+		if !ok {
+			var err error
+			if pack, err = s.addPack(ctx, tx, org, o.Location); err != nil {
+				return fmt.Errorf("add pack %s: %w", o.Pack, err)
+			}
+			numbers[o.Pack] = pack
+		}
+		if pack == 0 {
+			continue
+		}
+		if key := (blobKey{pack, o.Blob}); !blobs[key] {
+			blobs[key] = true
+			if err := intoBlobs.add(pack, int64(o.Blob), int64(o.Type), o.Offset, int64(o.Length)); err != nil {
+				return fmt.Errorf("add blobs: %w", err)
+			}
+		}
+		if err := intoPieces.add(piecePrefix(o.ID), pack, int64(o.Blob), int64(o.Start), int64(o.Size), o.ID[:]); err != nil {
+			return fmt.Errorf("add pieces: %w", err)
+		}
+	}
+	if err := intoBlobs.flush(); err != nil {
+		return fmt.Errorf("add blobs: %w", err)
+	}
+	if err := intoPieces.flush(); err != nil {
+		return fmt.Errorf("add pieces: %w", err)
+	}
+	return nil
+}
+
+type blobKey struct {
+	pack int64
+	blob uint32
+}
+
+// addPack adds a pack and returns its number, 0 if it was known.
+func (s *Store) addPack(ctx context.Context, tx *sql.Tx, org backup.OrgID, at repo.Location) (int64, error) {
+	known, err := one(ctx, tx, scanValue[int64], `SELECT count(*) FROM catalog_packs WHERE org_id = $1 AND pack_id = $2`, org, at.Pack[:])
+	if err != nil || known > 0 {
+		return 0, err
+	}
+	if s.dialect == dialectPostgres {
+		// Two transactions at a time must not take the same number.
+		if _, err := tx.ExecContext(ctx, `LOCK TABLE catalog_packs IN SHARE ROW EXCLUSIVE MODE`); err != nil {
+			return 0, err
+		}
+	}
+	number, err := one(ctx, tx, scanValue[int64], `SELECT coalesce(max(number), 0) + 1 FROM catalog_packs`)
+	if err != nil {
+		return 0, err
+	}
+	_, err = tx.ExecContext(ctx, `INSERT INTO catalog_packs (number, org_id, pack_id, kind, epoch) VALUES ($1, $2, $3, $4, $5)`,
+		number, org, at.Pack[:], int64(at.Kind), int64(at.Epoch))
+	return number, err
+}
