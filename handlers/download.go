@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strconv"
 	"time"
 
@@ -177,10 +178,12 @@ func folderPaths(folders []backup.Folder) map[string]string {
 	}
 	paths := make(map[string]string, len(folders))
 	for _, f := range folders {
-		names := []string{f.Name}
-		for parent, ok := byID[f.ParentID]; ok && len(names) < 50; parent, ok = byID[parent.ParentID] {
-			names = append([]string{parent.Name}, names...)
+		names, seen := []string{f.Name}, map[string]bool{f.ID: true}
+		for parent, ok := byID[f.ParentID]; ok && !seen[parent.ID]; parent, ok = byID[parent.ParentID] {
+			seen[parent.ID] = true
+			names = append(names, parent.Name)
 		}
+		slices.Reverse(names)
 		paths[f.ID] = export.FolderPath(names)
 	}
 	return paths
