@@ -1,0 +1,144 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"holdfast/backup"
+	"holdfast/backup/repo"
+)
+
+// Report is what Verify found.
+type Report struct {
+	Mailboxes int
+	Snapshots int
+	Items     int // entries of messages, each counted once per version
+	Packs     int
+	Damaged   []string // what is damaged, by name and how
+}
+
+// Verify checks what the repository has of an organization. Without all it
+// checks that every pack is there and every snapshot can be listed; with all it
+// opens every blob and compares the hash of every message. Damage is in the
+// report; the error is for what kept the check itself from going on.
+func (e *Engine) Verify(ctx context.Context, org backup.OrgID, all bool) (Report, error) {
+	var report Report
+	sources, err := e.Repo.Sources(ctx, string(org))
+	if err != nil {
+		return report, e.problem(ctx, fromRepository(err))
+	}
+	level := repo.VerifyStructure
+	if all {
+		level = repo.VerifyBlobs
+	}
+	for _, source := range sources {
+		found, err := e.Repo.Verify(ctx, string(org), source, level)
+		report.Mailboxes++
+		report.Snapshots += found.Commits
+		report.Packs += found.Packs
+		report.Damaged = append(report.Damaged, found.Damaged...)
+		if err != nil {
+			return report, e.problem(ctx, fromRepository(err))
+		}
+		v := verifier{Engine: e, org: org, mailbox: backup.MailboxID(source), all: all, report: &report, seen: map[repo.MetaID]bool{}}
+		v.meta = e.blobs(org, v.mailbox)
+		if err := v.walk(ctx); err != nil {
+			return report, err
+		}
+	}
+	return report, nil
+}
+
+// verifier walks through all snapshots of a mailbox, through what they share once.
+type verifier struct {
+	*Engine
+	org     backup.OrgID
+	mailbox backup.MailboxID
+	all     bool
+	meta    metadata
+	report  *Report
+	seen    map[repo.MetaID]bool
+}
+
+// note puts damage into the report and returns other errors.
+func (v *verifier) note(err error, what string, args ...any) error {
+	if errors.Is(err, repo.ErrDamaged) || errors.Is(err, repo.ErrNotExist) {
+		v.report.Damaged = append(v.report.Damaged, fmt.Sprintf("mailbox %s, %s: %v", v.mailbox, fmt.Sprintf(what, args...), err))
+		return nil
+	}
+	return err
+}
+
+func (v *verifier) first(id repo.MetaID) bool {
+	if v.seen[id] {
+		return false
+	}
+	v.seen[id] = true
+	return true
+}
+
+func (v *verifier) walk(ctx context.Context) error {
+	for c, err := range v.Repo.Commits(ctx, string(v.org), string(v.mailbox), 0) {
+		if err != nil {
+			continue // in the report already
+		}
+		var top root
+		if err := decode(ctx, v.meta, kindRoot, c.Root, &top); err != nil {
+			if err := v.note(err, "snapshot %d", c.Seq); err != nil {
+				return err
+			}
+			continue
+		}
+		for _, id := range top.Folders {
+			if !v.first(id) {
+				continue
+			}
+			n, err := readNode(ctx, v.meta, id)
+			if err == nil {
+				err = v.folder(ctx, n)
+			}
+			if err := v.note(err, "snapshot %d, folder %q", c.Seq, n.Name); err != nil {
+				return err
+			}
+		}
+	}
+	return ctx.Err()
+}
+
+func (v *verifier) folder(ctx context.Context, n node) error {
+	for _, p := range n.Pages {
+		if !v.first(p.ID) {
+			continue
+		}
+		entries, err := readPage(ctx, v.meta, p)
+		if err := v.note(err, "folder %q", n.Name); err != nil {
+			return err
+		}
+		for _, e := range entries {
+			if !v.first(e.Record) {
+				continue
+			}
+			v.report.Items++
+			if !v.all {
+				continue
+			}
+			if err := v.note(v.item(ctx, e.Record), "folder %q, item %d", n.Name, e.Item); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (v *verifier) item(ctx context.Context, id repo.MetaID) error {
+	rec, err := readRecord(ctx, v.meta, id)
+	if err != nil || rec.Content == nil {
+		return err
+	}
+	if err := v.Repo.ReadContent(ctx, string(v.org), string(v.mailbox), *rec.Content, io.Discard); err != nil {
+		return fmt.Errorf("%q: %w", rec.Subject, err)
+	}
+	return nil
+}
