@@ -22,6 +22,7 @@ type state struct {
 	Sessions map[string]*signInSession // by cookie
 	Keys     []*signingKey             // the last one signs
 	Seen     map[string]time.Time      // jti of client assertions and when they end
+	Dealt    int                       // messages of Options.Mail that mailboxes have got
 }
 
 // tenant is one Microsoft 365 tenant.

@@ -1,0 +1,129 @@
+package simulator
+
+import (
+	"bytes"
+	"encoding/base64"
+	"fmt"
+	"io"
+	"io/fs"
+	"math/rand/v2"
+	"strings"
+)
+
+// source is where the bytes of a message come from: a file of Options.Mail,
+// the bytes themselves, or a recipe that makes them anew.
+type source struct {
+	File string  `json:",omitempty"`
+	Raw  []byte  `json:",omitempty"`
+	Made *recipe `json:",omitempty"`
+	Size int64
+}
+
+// recipe describes a made-up message. The same recipe gives the same bytes.
+type recipe struct {
+	Number     int64
+	From, To   string
+	Subject    string
+	Date       string
+	Text       int64  // bytes of the text, about
+	File       string // name of the attachment, "" for none
+	FileSize   int64
+	FileNumber int64 // the same number is the same attachment
+}
+
+// open returns the bytes of a message.
+func (src source) open(mail fs.FS) (io.ReadCloser, error) {
+	switch {
+	case src.Made != nil:
+		r, w := io.Pipe()
+		go func() { w.CloseWithError(src.Made.write(w)) }()
+		return r, nil
+	case src.File != "":
+		return mail.Open(src.File)
+	}
+	return io.NopCloser(bytes.NewReader(src.Raw)), nil
+}
+
+// made is a message by recipe, with its size.
+func made(r recipe) source {
+	var n count
+	_ = r.write(&n) // a counter never fails
+	return source{Made: &r, Size: int64(n)}
+}
+
+type count int64
+
+func (c *count) Write(p []byte) (int, error) { *c += count(len(p)); return len(p), nil }
+
+const boundary = "=_simulated_part"
+
+// write makes the message.
+func (r recipe) write(w io.Writer) error {
+	out := &errWriter{w: w}
+	fmt.Fprintf(out, "From: %s\r\nTo: %s\r\nSubject: %s\r\nDate: %s\r\nMessage-ID: <%d@simulated.example>\r\nMIME-Version: 1.0\r\n", r.From, r.To, r.Subject, r.Date, r.Number)
+	if r.File != "" {
+		fmt.Fprintf(out, "Content-Type: multipart/mixed; boundary=%q\r\n\r\n--%s\r\n", boundary, boundary)
+	}
+	io.WriteString(out, "Content-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: 7bit\r\n\r\n") //nolint:errcheck // kept in out
+	r.text(out)
+	if r.File == "" {
+		return out.err
+	}
+	fmt.Fprintf(out, "\r\n--%s\r\nContent-Type: application/pdf; name=%q\r\nContent-Disposition: attachment; filename=%q\r\nContent-Transfer-Encoding: base64\r\n\r\n", boundary, r.File, r.File)
+	r.attachment(out)
+	fmt.Fprintf(out, "--%s--\r\n", boundary)
+	return out.err
+}
+
+var words = strings.Fields("the of to and a in is it you that he was for on are with as his they be at one have this from by hot but some what there we can out other were all your when up use word how said an each she which do their time if will way about many then them would write like so these her long make thing see him two has look more day could go come did my sound no most number who over know water than call first people may down side been now find any new work part take get place made live where after back little only round man year came show every good me give our under name very through just form much great think say help low line before turn cause same mean differ move right boy old too does tell sentence set three want air well also play small end put home read hand port large spell add even land here must big high such follow act why ask men change went light kind off need house picture try us again animal point mother world near build self earth father")
+
+func (r recipe) text(out io.Writer) {
+	rng := rand.New(rand.NewPCG(uint64(r.Number), 1)) //nolint:gosec // numbers only seed the words
+	var line strings.Builder
+	for n := int64(0); n < r.Text; {
+		line.Reset()
+		for line.Len() < 64 {
+			line.WriteString(words[rng.IntN(len(words))])
+			line.WriteByte(' ')
+		}
+		line.WriteString("\r\n")
+		n += int64(line.Len())
+		if _, err := io.WriteString(out, line.String()); err != nil {
+			return
+		}
+	}
+}
+
+func (r recipe) attachment(out io.Writer) {
+	noise := rand.NewChaCha8([32]byte{byte(r.FileNumber), byte(r.FileNumber >> 8), byte(r.FileNumber >> 16), 7})
+	plain := make([]byte, 57*64)
+	text := make([]byte, 0, 64*78)
+	for left := r.FileSize; left > 0; {
+		n := min(left, int64(len(plain)))
+		_, _ = noise.Read(plain[:n]) // never fails
+		text = text[:0]
+		for p := plain[:n]; len(p) > 0; p = p[min(57, len(p)):] {
+			text = base64.StdEncoding.AppendEncode(text, p[:min(57, len(p))])
+			text = append(text, '\r', '\n')
+		}
+		if _, err := out.Write(text); err != nil {
+			return
+		}
+		left -= n
+	}
+}
+
+// errWriter keeps the first error.
+type errWriter struct {
+	w   io.Writer
+	err error
+}
+
+func (e *errWriter) Write(p []byte) (int, error) {
+	if e.err != nil {
+		return 0, e.err
+	}
+	n, err := e.w.Write(p)
+	e.err = err
+	return n, err
+}
