@@ -1,0 +1,81 @@
+package jobs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/riverqueue/river"
+
+	"holdfast/backup"
+	"holdfast/backup/m365"
+)
+
+// listAccounts reads the accounts of a tenant with kind and licence, so that
+// they can be chosen, and so that mailboxes follow what happens to them.
+type listAccounts struct {
+	river.WorkerDefaults[backup.ListAccountsJob]
+	*Runner
+}
+
+// Work implements river.Worker.
+func (w *listAccounts) Work(ctx context.Context, job *river.Job[backup.ListAccountsJob]) error {
+	conn, err := w.Store.Connection(ctx, job.Args.OrgID, job.Args.ConnectionID)
+	if errors.Is(err, backup.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("read connection %s: %w", job.Args.ConnectionID, err)
+	}
+	app, err := w.application(ctx, conn, backup.WorkloadMail)
+	if err != nil {
+		return err
+	}
+	accounts, deleted, err := w.apps.get(w.Microsoft, conn.TenantID, app).Accounts(ctx)
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	save := context.WithoutCancel(ctx)
+	if err != nil {
+		problem := backup.AsProblem(err)
+		if problem.Temporary && job.Attempt < job.MaxAttempts {
+			return fmt.Errorf("list accounts: %w", err)
+		}
+		return errors.Join(river.JobCancel(err), w.Store.SetConnectionProblem(save, conn.OrgID, conn.ID, *problem))
+	}
+	if err := w.Store.UpsertMailboxes(save, conn.OrgID, conn.ID, accounts, deleted); err != nil {
+		return fmt.Errorf("save accounts: %w", err)
+	}
+	return w.Store.SetConnectionListed(save, conn.OrgID, conn.ID, time.Now())
+}
+
+// appCache keeps one client per sub-application, so that its token and its
+// throttles are shared by all jobs of the process.
+type appCache struct {
+	mu   sync.Mutex
+	apps map[appKey]*m365.App
+}
+
+type appKey struct {
+	tenant string
+	id     backup.SubApplicationID
+	appID  string
+	end    int64 // a renewed certificate is another client
+}
+
+func (c *appCache) get(client *m365.Client, tenant string, app backup.SubApplication) *m365.App {
+	key := appKey{tenant: tenant, id: app.ID, appID: app.AppID, end: app.NotAfter.UnixMilli()}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.apps == nil {
+		c.apps = map[appKey]*m365.App{}
+	}
+	if a, ok := c.apps[key]; ok {
+		return a
+	}
+	a := client.App(tenant, app)
+	c.apps[key] = a
+	return a
+}

@@ -1,0 +1,138 @@
+package jobs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/riverqueue/river"
+
+	"holdfast/backup"
+	"holdfast/backup/engine"
+)
+
+// backUp backs up one mailbox. What happened stands in its run; River never
+// repeats it, since the schedule does.
+type backUp struct {
+	river.WorkerDefaults[backup.BackupJob]
+	*Runner
+}
+
+// Timeout implements river.Worker: a first backup takes as long as it takes.
+// A process that died is found by its missing beat instead.
+func (*backUp) Timeout(*river.Job[backup.BackupJob]) time.Duration { return -1 }
+
+// runLife is how long a run counts as alive after its last beat.
+const runLife = 2 * time.Minute
+
+// Work implements river.Worker.
+func (w *backUp) Work(ctx context.Context, job *river.Job[backup.BackupJob]) error {
+	mailbox, err := w.Store.Mailbox(ctx, job.Args.OrgID, job.Args.MailboxID)
+	if errors.Is(err, backup.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("read mailbox %s: %w", job.Args.MailboxID, err)
+	}
+	if !mailbox.Selected || mailbox.Deactivated != backup.NotDeactivated {
+		return nil
+	}
+	conn, err := w.Store.Connection(ctx, mailbox.OrgID, mailbox.ConnectionID)
+	if err != nil {
+		return fmt.Errorf("read connection %s: %w", mailbox.ConnectionID, err)
+	}
+	app, err := w.application(ctx, conn, backup.WorkloadMail)
+	if err != nil {
+		return err
+	}
+	run := backup.Run{ID: backup.NewID[backup.RunID](), OrgID: mailbox.OrgID, MailboxID: mailbox.ID,
+		State: backup.RunRunning, Trigger: trigger(mailbox), StartedAt: time.Now(), BeatAt: time.Now()}
+	if err := w.Store.StartRun(ctx, run); errors.Is(err, backup.ErrConflict) {
+		return nil // it is being backed up right now
+	} else if err != nil {
+		return fmt.Errorf("start run: %w", err)
+	}
+	result, runErr := w.run(ctx, mailbox, &run, w.apps.get(w.Microsoft, conn.TenantID, app).Mailbox(mailbox.ProviderID))
+	if err := w.finish(context.WithoutCancel(ctx), conn, run, result, runErr, ctx.Err() != nil); err != nil {
+		return fmt.Errorf("record run %s: %w", run.ID, err)
+	}
+	if runErr != nil {
+		return river.JobCancel(fmt.Errorf("back up mailbox %s: %w", mailbox.ID, runErr))
+	}
+	return nil
+}
+
+func trigger(m backup.Mailbox) string {
+	if m.LastRunAt.IsZero() {
+		return "first"
+	}
+	return "schedule"
+}
+
+// run does the work, telling the store how far it is and that it lives.
+func (w *backUp) run(ctx context.Context, m backup.Mailbox, run *backup.Run, source engine.Source) (engine.Result, error) {
+	beat := newBeat(w.Store, *run, w.Log)
+	defer beat.stop()
+	result, err := w.Engine.Backup(ctx, engine.Job{Org: m.OrgID, Mailbox: m.ID, Source: source, Concurrency: 4, Progress: beat.progress})
+	*run = beat.stop()
+	return result, err
+}
+
+// finish closes the run and sets the mailbox's status and next run.
+func (w *backUp) finish(ctx context.Context, conn backup.Connection, run backup.Run, result engine.Result, runErr error, stopped bool) error {
+	run.EndedAt = time.Now()
+	switch {
+	case stopped:
+		run.State = backup.RunInterrupted
+	case runErr != nil:
+		run.State, run.Problem = backup.RunFailed, *backup.AsProblem(runErr)
+	case result.DamagedItems > 0:
+		run.State = backup.RunPartial
+	default:
+		run.State = backup.RunSucceeded
+	}
+	result.Fill(&run)
+	err := w.Store.FinishRun(ctx, run, func(m *backup.Mailbox) { w.settle(m, run, result) })
+	if err != nil || run.State != backup.RunFailed {
+		return err
+	}
+	if !concernsConnection(run.Problem.Kind) {
+		return nil
+	}
+	return w.Store.SetConnectionProblem(ctx, conn.OrgID, conn.ID, run.Problem)
+}
+
+// settle applies the rules of product.md to the mailbox after a run.
+func (w *backUp) settle(m *backup.Mailbox, run backup.Run, result engine.Result) {
+	now := run.EndedAt
+	switch run.State {
+	case backup.RunInterrupted:
+		m.NextRunAt = now
+		return
+	case backup.RunFailed:
+		m.Problem = run.Problem
+		switch run.Problem.Kind {
+		case backup.ProblemMailboxDeleted:
+			m.Deactivated, m.DeactivatedBy, m.Failures = backup.DeactivatedDeleted, "", 0
+		case backup.ProblemMailboxInactive:
+			m.Licence, m.Failures = backup.LicenceNone, 0
+		default:
+			m.Failures++
+		}
+	default:
+		m.Problem, m.Failures, m.LastRunAt = backup.Problem{}, 0, now
+		m.Items, m.SizeBytes, m.DamagedItems = result.Items, result.SizeBytes, result.DamagedItems
+	}
+	m.Running = false
+	m.NextRunAt = backup.NextRun(now, w.Every, backup.MailboxStatus(*m), m.Failures, run.Problem.RetryAfter)
+}
+
+// concernsConnection says that a problem of one mailbox is one of them all.
+func concernsConnection(kind backup.ProblemKind) bool {
+	switch kind {
+	case backup.ProblemApplicationGone, backup.ProblemApplicationOff, backup.ProblemCredential, backup.ProblemConsentMissing:
+		return true
+	}
+	return false
+}

@@ -1,0 +1,167 @@
+package jobs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/riverqueue/river"
+
+	"holdfast/backup"
+)
+
+// verifyRole makes the Exchange custom role, or checks whether it works, and
+// lets the wizard go on: to the accounts, whether Exchange accepted the role
+// at once or wants time, or back to step 2 when the person has to act.
+type verifyRole struct {
+	river.WorkerDefaults[backup.VerifyRoleJob]
+	*Runner
+}
+
+// Work implements river.Worker.
+func (w *verifyRole) Work(ctx context.Context, job *river.Job[backup.VerifyRoleJob]) error {
+	role, err := w.Store.CustomRoleByID(ctx, job.Args.OrgID, job.Args.CustomRoleID)
+	if errors.Is(err, backup.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("read custom role %s: %w", job.Args.CustomRoleID, err)
+	}
+	conn, err := w.Store.Connection(ctx, role.OrgID, role.ConnectionID)
+	if err != nil {
+		return fmt.Errorf("read connection %s: %w", role.ConnectionID, err)
+	}
+	app, err := w.application(ctx, conn, backup.WorkloadExchange)
+	if err != nil {
+		return err
+	}
+	tryErr := w.try(ctx, conn, app, &role)
+	if ctx.Err() != nil {
+		return ctx.Err() // the process stops; the next one tries again
+	}
+	w.settle(&role, tryErr)
+	save := context.WithoutCancel(ctx)
+	if err := w.Store.SaveCustomRole(save, &role); err != nil {
+		return fmt.Errorf("save custom role: %w", err)
+	}
+	if err := w.advance(save, role, tryErr); err != nil {
+		return err
+	}
+	if tryErr != nil && !role.Problem.Temporary {
+		return river.JobCancel(tryErr)
+	}
+	if tryErr != nil {
+		w.Log.Info("custom role is pending", "connection", conn.ID, "next", role.NextTryAt, "error", tryErr)
+	}
+	return nil
+}
+
+// try runs the list of cmdlets with the administrator's token, then checks the
+// result as the application itself. Without a token it only checks.
+func (w *verifyRole) try(ctx context.Context, conn backup.Connection, app backup.SubApplication, role *backup.CustomRole) error {
+	role.CheckedAt = time.Now()
+	if len(role.Token) > 0 || len(role.RefreshToken) > 0 {
+		if time.Until(role.TokenExpiresAt) < 5*time.Minute && len(role.RefreshToken) > 0 {
+			grant, err := w.Microsoft.RefreshRole(ctx, conn.TenantID, role.RefreshToken)
+			if err != nil {
+				return fmt.Errorf("renew the administrator's token: %w", err)
+			}
+			role.Token, role.TokenExpiresAt = grant.AccessToken, grant.ExpiresAt
+			if len(grant.RefreshToken) > 0 {
+				role.RefreshToken = grant.RefreshToken
+			}
+			if err := w.Store.SaveCustomRole(ctx, role); err != nil {
+				return fmt.Errorf("save the renewed token: %w", err)
+			}
+		}
+		if err := w.Microsoft.EnsureRole(ctx, conn.TenantID, role.AdminUPN, role.Token, app); err != nil {
+			return fmt.Errorf("make the custom role: %w", err)
+		}
+	}
+	if err := w.Microsoft.CheckRole(ctx, conn.TenantDomain, app); err != nil {
+		return fmt.Errorf("check the custom role: %w", err)
+	}
+	return nil
+}
+
+// settle sets the role's state from the outcome of a try.
+func (w *verifyRole) settle(role *backup.CustomRole, err error) {
+	now := time.Now()
+	role.Tries++
+	if err == nil {
+		role.State, role.Problem, role.ConnectedAt = backup.RoleConnected, backup.Problem{}, now
+		role.NextTryAt = now.Add(24 * time.Hour) // daily check that it is still whole
+		role.Token, role.TokenExpiresAt, role.RefreshToken, role.Tries = nil, time.Time{}, nil, 0
+		return
+	}
+	role.Problem = *backup.AsProblem(err)
+	if role.State == backup.RoleConnected && role.Problem.Temporary && role.Problem.Kind != backup.ProblemRolePending {
+		role.NextTryAt = now.Add(time.Hour) // Exchange could not be asked; that says nothing about the role
+		return
+	}
+	if role.State == backup.RoleConnected || role.State == backup.RoleDisconnected {
+		role.State, role.NextTryAt = backup.RoleDisconnected, now.Add(24*time.Hour)
+		return
+	}
+	role.State = backup.RolePending
+	role.NextTryAt = backup.NextRoleTry(role.PendingSince, now, role.Tries-1)
+	if wait := now.Add(role.Problem.RetryAfter); !role.NextTryAt.IsZero() && wait.After(role.NextTryAt) {
+		role.NextTryAt = wait
+	}
+	if needsPerson(role.Problem.Kind) || role.NextTryAt.IsZero() {
+		role.NextTryAt = time.Time{}
+		role.Token, role.TokenExpiresAt, role.RefreshToken = nil, time.Time{}, nil
+	}
+}
+
+// needsPerson says that trying again with the same token can't help.
+func needsPerson(kind backup.ProblemKind) bool {
+	switch kind {
+	case backup.ProblemMissingCmdlets, backup.ProblemPowerShellOff, backup.ProblemNotAdministrator,
+		backup.ProblemSignInExpired, backup.ProblemConsentMissing, backup.ProblemNoExchange, backup.ProblemWrongTenant:
+		return true
+	}
+	return false
+}
+
+// advance moves the wizard that waits for this role.
+func (w *verifyRole) advance(ctx context.Context, role backup.CustomRole, err error) error {
+	auth, findErr := w.Store.ActiveAuthorization(ctx, role.OrgID)
+	if errors.Is(findErr, backup.ErrNotFound) || (findErr == nil && (auth.ConnectionID != role.ConnectionID || auth.Step != backup.StepVerify)) {
+		return nil
+	}
+	if findErr != nil {
+		return fmt.Errorf("read the authorization that waits: %w", findErr)
+	}
+	if err != nil && needsPerson(role.Problem.Kind) {
+		return w.change(ctx, auth.OrgID, auth.ID, func(a *backup.Authorization) bool {
+			if a.Step != backup.StepVerify {
+				return false
+			}
+			a.Step, a.Problem, a.Device = backup.StepDeviceAuthorization, role.Problem, backup.DeviceAttempt{}
+			return true
+		})
+	}
+	return w.change(ctx, auth.OrgID, auth.ID, func(a *backup.Authorization) bool {
+		if a.Step != backup.StepVerify {
+			return false
+		}
+		a.Step, a.Problem = backup.StepChooseAccounts, backup.Problem{}
+		return true
+	}, backup.ListAccountsJob{OrgID: role.OrgID, ConnectionID: role.ConnectionID})
+}
+
+// application returns the connection's sub-application of a workload.
+func (r *Runner) application(ctx context.Context, conn backup.Connection, workload backup.Workload) (backup.SubApplication, error) {
+	apps, err := r.Store.SubApplications(ctx, conn.OrgID, conn.ID)
+	if err != nil {
+		return backup.SubApplication{}, fmt.Errorf("read sub-applications: %w", err)
+	}
+	for _, app := range apps {
+		if app.Workload == workload {
+			return app, nil
+		}
+	}
+	return backup.SubApplication{}, fmt.Errorf("the %s application of connection %s: %w", workload, conn.ID, backup.ErrNotFound)
+}

@@ -1,0 +1,73 @@
+// Command holdfast backs up Microsoft 365 mail with least privilege: a portal
+// in the browser and the backup engine behind it, in one program.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	err := run(ctx, os.Args[1:], os.Getenv, os.Stdout, os.Stderr)
+	stop()
+	switch {
+	case err == nil:
+	case errors.Is(err, flag.ErrHelp):
+		os.Exit(2)
+	default:
+		fmt.Fprintln(os.Stderr, "holdfast: "+err.Error())
+		os.Exit(1)
+	}
+}
+
+const usage = `Usage: holdfast COMMAND [flags]
+
+  serve         the portal and its workers
+  demo          the same with a simulated Microsoft 365 and sample organizations
+  simulator     the simulated Microsoft 365 alone
+  verify        check the repository: structure, or every byte with -all
+  rebuild       make the catalog of an organization anew from the repository
+  audit verify  check that no entry of an activity log was changed or removed
+  version       print the version
+
+"holdfast COMMAND -h" lists a command's flags. Every flag can also be given as
+an environment variable: -data is HOLDFAST_DATA, -public-url is HOLDFAST_PUBLIC_URL.
+`
+
+// run is the program: tests start it with their own arguments and environment.
+func run(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) error {
+	if len(args) == 0 {
+		fmt.Fprint(stderr, usage)
+		return flag.ErrHelp
+	}
+	command, rest := args[0], args[1:]
+	switch command {
+	case "serve":
+		return serve(ctx, rest, getenv, stdout, stderr)
+	case "demo":
+		return demo(ctx, rest, getenv, stdout, stderr)
+	case "simulator":
+		return runSimulator(ctx, rest, getenv, stdout, stderr)
+	case "verify":
+		return verify(ctx, rest, getenv, stdout, stderr)
+	case "rebuild":
+		return rebuild(ctx, rest, getenv, stdout, stderr)
+	case "audit":
+		return audit(ctx, rest, getenv, stdout, stderr)
+	case "version":
+		_, err := fmt.Fprintln(stdout, version())
+		return err
+	case "help", "-h", "-help", "--help":
+		_, err := fmt.Fprint(stdout, usage)
+		return err
+	}
+	fmt.Fprint(stderr, usage)
+	return fmt.Errorf("there is no command %q", command)
+}

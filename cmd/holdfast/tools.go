@@ -1,0 +1,129 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+
+	"holdfast/backup"
+	"holdfast/backup/engine"
+	"holdfast/store"
+)
+
+// tool opens the data for an operator's command and runs do.
+func tool(ctx context.Context, name string, args []string, getenv func(string) string, stderr io.Writer,
+	flags func(set flagSet), do func(st *store.Store, eng *engine.Engine) error) error {
+	var c config
+	fs := newFlagSet(name, stderr)
+	c.flags(fs)
+	if flags != nil {
+		flags(fs)
+	}
+	if err := parse(fs, args, getenv); err != nil {
+		return err
+	}
+	if err := c.complete(); err != nil {
+		return err
+	}
+	log := slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: c.LogLevel}))
+	st, eng, _, err := openData(ctx, c, log)
+	if err != nil {
+		return err
+	}
+	defer st.Close()
+	return do(st, eng)
+}
+
+// flagSet is the part of flag.FlagSet that a command adds flags with.
+type flagSet interface {
+	BoolVar(p *bool, name string, value bool, usage string)
+	StringVar(p *string, name, value, usage string)
+}
+
+// eachOrganization calls do for the organization named by id, or for all.
+func eachOrganization(ctx context.Context, st *store.Store, id string, do func(backup.Organization) error) error {
+	if id != "" {
+		org, err := st.OrganizationByID(ctx, backup.OrgID(id))
+		if errors.Is(err, backup.ErrNotFound) {
+			return fmt.Errorf("there is no organization with the id %q", id)
+		}
+		if err != nil {
+			return err
+		}
+		return do(org)
+	}
+	orgs, err := st.AllOrganizations(ctx)
+	if err != nil {
+		return err
+	}
+	for _, org := range orgs {
+		if err := do(org); err != nil {
+			return fmt.Errorf("organization %s (%s): %w", org.Name, org.ID, err)
+		}
+	}
+	return nil
+}
+
+func verify(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) error {
+	var org string
+	var all bool
+	return tool(ctx, "verify", args, getenv, stderr, func(fs flagSet) {
+		fs.StringVar(&org, "organization", "", "id of the only organization to check")
+		fs.BoolVar(&all, "all", false, "open every blob and compare every message's hash, not only the structure")
+	}, func(st *store.Store, eng *engine.Engine) error {
+		damaged := 0
+		err := eachOrganization(ctx, st, org, func(o backup.Organization) error {
+			report, err := eng.Verify(ctx, o.ID, all)
+			if err != nil {
+				return err
+			}
+			fmt.Fprintf(stdout, "%s: %d mailboxes, %d snapshots, %d messages, %d packs checked, %d damaged\n",
+				o.Name, report.Mailboxes, report.Snapshots, report.Items, report.Packs, len(report.Damaged))
+			for _, d := range report.Damaged {
+				fmt.Fprintln(stdout, "  damaged:", d)
+			}
+			damaged += len(report.Damaged)
+			return nil
+		})
+		if err == nil && damaged > 0 {
+			err = fmt.Errorf("%d objects are damaged; they are listed above", damaged)
+		}
+		return err
+	})
+}
+
+func rebuild(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) error {
+	var org string
+	return tool(ctx, "rebuild", args, getenv, stderr, func(fs flagSet) {
+		fs.StringVar(&org, "organization", "", "id of the only organization to rebuild")
+	}, func(st *store.Store, eng *engine.Engine) error {
+		return eachOrganization(ctx, st, org, func(o backup.Organization) error {
+			if err := eng.Rebuild(ctx, o.ID); err != nil {
+				return err
+			}
+			_, err := fmt.Fprintf(stdout, "%s: catalog rebuilt from the repository\n", o.Name)
+			return err
+		})
+	})
+}
+
+func audit(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) error {
+	if len(args) == 0 || args[0] != "verify" {
+		return errors.New(`say "holdfast audit verify"`)
+	}
+	var org string
+	return tool(ctx, "audit verify", args[1:], getenv, stderr, func(fs flagSet) {
+		fs.StringVar(&org, "organization", "", "id of the only organization to check")
+	}, func(st *store.Store, _ *engine.Engine) error {
+		return eachOrganization(ctx, st, org, func(o backup.Organization) error {
+			n, err := st.VerifyActivity(ctx, o.PartnerID, o.ID)
+			if err != nil {
+				return err
+			}
+			_, err = fmt.Fprintf(stdout, "%s: %d entries, unbroken\n", o.Name, n)
+			return err
+		})
+	})
+}
