@@ -2,6 +2,8 @@ package views
 
 import (
 	"net/url"
+	"strconv"
+	"strings"
 	"time"
 
 	"holdfast/backup"
@@ -172,6 +174,21 @@ func GroupByCause(list []backup.Mailbox) []Cause {
 		}
 	}
 	return causes
+}
+
+// codesText is what support may ask for.
+func codesText(p backup.Problem) string {
+	var parts []string
+	if p.Code != "" {
+		parts = append(parts, "Code "+p.Code)
+	}
+	if p.Status != 0 {
+		parts = append(parts, "status "+strconv.Itoa(p.Status))
+	}
+	if p.RequestID != "" {
+		parts = append(parts, "request "+p.RequestID)
+	}
+	return strings.Join(parts, " · ")
 }
 
 func (v Status) live() bool { return len(v.Running) > 0 || due(v.NextRunAt, v.Now) }
