@@ -74,8 +74,8 @@ func sameItem(a, b Item) bool {
 // commitCursor is how far a commit may say that the folder's changes were read.
 // While it is open what became of items that are gone from the folder, a later
 // run must hear of them again.
-func (f *folder) commitCursor(final bool) string {
-	if f.done && (final || !f.pending) {
+func (r *run) commitCursor(f *folder, final bool) string {
+	if f.done && !r.undone[f.ID] && (final || !f.pending) {
 		return f.next
 	}
 	return f.Cursor
@@ -88,7 +88,7 @@ func (r *run) keepCursors(ctx context.Context, final bool) error {
 		c.Folders = r.folderCursor
 	}
 	for _, f := range r.folders {
-		if next := f.commitCursor(final); next != f.Cursor && !f.Node.IsZero() {
+		if next := r.commitCursor(f, final); next != f.Cursor && !f.Node.IsZero() {
 			c.Items[f.ID] = next
 		}
 	}
@@ -186,7 +186,7 @@ func (r *run) writeFolders(ctx context.Context, d *Delta, perFolder map[string][
 				continue
 			}
 		}
-		cursor := f.commitCursor(final)
+		cursor := r.commitCursor(f, final)
 		if !f.dirty && !f.Node.IsZero() && len(changes) == 0 {
 			if cursor != f.Cursor {
 				d.Folders = append(d.Folders, FolderState{Folder: f.Folder, Node: f.Node, Cursor: cursor})

@@ -23,6 +23,9 @@ func (r *run) fetch(ctx context.Context, item Item, s ItemState) error {
 	if err := r.checkStreak(ctx); err != nil {
 		return err
 	}
+	if err := r.maybeCheckpoint(ctx); err != nil {
+		return err
+	}
 	select {
 	case r.slots <- struct{}{}:
 	case <-ctx.Done():
@@ -44,6 +47,7 @@ func (r *run) fetch(ctx context.Context, item Item, s ItemState) error {
 			<-r.slots
 		}()
 		if err := r.fetchOne(ctx, item, s); err != nil {
+			r.leave(s.FolderID)
 			r.fail(err)
 		}
 		r.progress.item()
@@ -282,6 +286,7 @@ func (r *run) dropStreak() {
 	defer r.mu.Unlock()
 	for i := len(r.streak) - 1; i >= 0; i-- {
 		s := r.streak[i]
+		r.undone[s.now.now.FolderID] = true
 		if r.staged[s.now.now.Number] != s.now {
 			continue
 		}
@@ -300,6 +305,14 @@ func (r *run) dropStreak() {
 func (r *run) wait() error {
 	r.tasks.Wait()
 	return r.failed()
+}
+
+// leave notes that a change in a folder was not worked off, so that its cursor
+// must not be kept.
+func (r *run) leave(folder string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.undone[folder] = true
 }
 
 // fail ends the run with err, if nothing else ended it already.

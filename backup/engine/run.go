@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -43,6 +44,7 @@ type run struct {
 	readSince int64                       // bytes of content since the last commit
 	since     time.Time                   // the last commit
 	failure   error                       // the first error that ends the run
+	undone    map[string]bool             // folders with an item that was neither staged nor marked as failed
 	streak    []streakItem                // failed items without a success between them
 	records   map[repo.MetaID]*itemRecord // written since the last commit, without properties
 	snapshot  int64                       // the newest commit of this run
@@ -84,7 +86,7 @@ func (e *Engine) newRun(ctx context.Context, job Job) (*run, error) {
 		Engine: e, job: job, checkpoint: e.Checkpoint.orDefaults(), progress: newProgress(job.Progress),
 		head: head, next: max(head.NextNumber, 1), folderCursor: head.FolderCursor, byID: map[string]*folder{},
 		elsewhere: map[int64][]place{}, pending: map[int64]string{}, slots: make(chan struct{}, job.Concurrency),
-		staged: map[int64]*staged{}, stagedID: map[string]int64{}, inFlight: map[string]bool{}, records: map[repo.MetaID]*itemRecord{}, since: time.Now(),
+		staged: map[int64]*staged{}, stagedID: map[string]int64{}, inFlight: map[string]bool{}, undone: map[string]bool{}, records: map[repo.MetaID]*itemRecord{}, since: time.Now(),
 		cancel: func() {},
 	}
 	for _, f := range head.Folders {
@@ -212,16 +214,14 @@ func (r *run) readFolders(ctx context.Context) error {
 		if failed++; r.failed() != nil || stopsRun(err) || failed >= folderTries || ctx.Err() != nil {
 			return err
 		}
-		first = cmpError(first, err)
+		if first == nil {
+			first = err
+		}
 	}
-	return first
-}
-
-func cmpError(first, err error) error {
 	if first != nil {
-		return first
+		return cmp.Or(r.wait(), first)
 	}
-	return err
+	return nil
 }
 
 // folderVanished asks for all folders anew after one was gone between the list

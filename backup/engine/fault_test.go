@@ -1,0 +1,473 @@
+package engine_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"holdfast/backup"
+	"holdfast/backup/engine"
+	"holdfast/backup/repo"
+	"holdfast/store"
+)
+
+func (b *bench) failed() []engine.Item {
+	b.t.Helper()
+	return must[[]engine.Item](b.t)(b.store.FailedItems(b.t.Context(), org, mailbox, 0, 100))
+}
+
+func TestFailingItemIsANamedGapAndIsTriedAgain(t *testing.T) {
+	b, p := newBench(t), newProvider()
+	id := p.add("inbox", "broken there", []byte("text"))
+	p.add("inbox", "fine", []byte("fine"))
+	p.failing[id] = errCorrupt
+	result := b.run(p)
+	if result.DamagedItems != 1 || result.Run.FailedItems != 1 || result.Items != 2 {
+		t.Errorf("result = %+v, want 2 items, 1 of them damaged", result)
+	}
+	if item := b.item(id); !item.Damaged || item.Subject != "broken there" {
+		t.Errorf("item = %+v, want it by name and damaged", item)
+	}
+	if err := b.WriteItem(t.Context(), org, mailbox, b.item(id).ID, io.Discard); !errors.Is(err, backup.ErrNotFound) {
+		t.Errorf("WriteItem of a gap: %v, want ErrNotFound", err)
+	}
+	list := b.failed()
+	if len(list) != 1 || list[0].Problem.Kind != backup.ProblemItems || list[0].Problem.Text != errCorrupt.Text || list[0].Problem.At.IsZero() {
+		t.Fatalf("failed items = %+v, want one with its reason and time", list)
+	}
+	p.calm()
+	b.storage.created = 0
+	result = b.run(p)
+	if p.fetched[id] != 1 || b.storage.created != 0 || result.DamagedItems != 1 || result.Run.FailedItems != 1 {
+		t.Errorf("the next run tried %d times and created %d objects: %+v; want one try, nothing written, still damaged", p.fetched[id], b.storage.created, result)
+	}
+	if again := b.failed(); len(again) != 1 || !again[0].Problem.At.Equal(list[0].Problem.At) {
+		t.Errorf("failed items after another try = %+v, want the time of the first", again)
+	}
+	before := b.image(1)
+	delete(p.failing, id)
+	if result = b.run(p); result.DamagedItems != 0 || len(b.failed()) != 0 {
+		t.Errorf("result once it can be read = %+v and %v, want nothing damaged", result, b.failed())
+	}
+	b.check(1, before)
+}
+
+func TestFailedRereadKeepsTheEarlierText(t *testing.T) {
+	b, p := newBench(t), newProvider()
+	id := p.add("inbox", "readable", []byte("text"))
+	b.run(p)
+	p.change(id, func(m *message) { m.Subject, m.text = "readable no more", []byte("new text") })
+	p.failing[id] = errCorrupt
+	result, err := b.Backup(t.Context(), engine.Job{Org: org, Mailbox: mailbox, Source: p})
+	if err != nil || result.DamagedItems != 1 {
+		t.Fatalf("Backup = %+v, %v; want one damaged item", result, err)
+	}
+	if item := b.item(id); item.Damaged || item.Subject != "readable no more" || b.read(item.ID) != "text" {
+		t.Errorf("item = %+v, want the new subject with the text as it was", item)
+	}
+	delete(p.failing, id)
+	b.run(p)
+	if len(b.failed()) != 0 {
+		t.Errorf("failed items = %v, want none", b.failed())
+	}
+}
+
+func TestFailingItemThatMovesOrIsDeleted(t *testing.T) {
+	b, p := newBench(t), newProvider()
+	id := p.add("inbox", "broken", []byte("text"))
+	gone := p.add("inbox", "broken and gone", []byte("text"))
+	p.failing[id], p.failing[gone] = errCorrupt, errCorrupt
+	b.run(p)
+	p.move(id, "deleteditems")
+	p.remove(gone)
+	delete(p.failing, gone)
+	if result := b.run(p); result.DamagedItems != 1 || result.Run.RemovedItems != 1 {
+		t.Errorf("result = %+v, want one damaged and one removed", result)
+	}
+}
+
+func TestItemDeletedInFlightIsNoFailure(t *testing.T) {
+	b, p := newBench(t), newProvider()
+	fresh := p.add("inbox", "gone before it was read", []byte("text"))
+	known := p.add("inbox", "known", []byte("text"))
+	p.failing[fresh] = engine.ErrItemGone
+	result, err := b.Backup(t.Context(), engine.Job{Org: org, Mailbox: mailbox, Source: p})
+	if err != nil || result.Run.FailedItems != 0 || result.Items != 1 {
+		t.Fatalf("Backup = %+v, %v; want one item and no failure", result, err)
+	}
+	p.change(known, func(m *message) { m.Subject = "changed, then deleted" })
+	p.failing[known] = engine.ErrItemGone
+	result, err = b.Backup(t.Context(), engine.Job{Org: org, Mailbox: mailbox, Source: p})
+	if err != nil || result.Run.FailedItems != 0 || result.Items != 0 || result.Run.RemovedItems != 1 {
+		t.Fatalf("Backup = %+v, %v; want it removed and no failure", result, err)
+	}
+}
+
+func TestUnreachableProviderIsNotTheItemsFault(t *testing.T) {
+	b, p := newBench(t), newProvider()
+	down := &backup.Problem{Kind: backup.ProblemUnavailable, Temporary: true, Text: "Microsoft does not answer."}
+	good := p.add("inbox", "good", []byte("text"))
+	b.run(p)
+	for range 40 {
+		p.failing[p.add("inbox", "not reachable", []byte("text"))] = down
+	}
+	p.during = func(call string) {
+		if call == "Content" {
+			p.do(func() { p.failing["Folders"] = down })
+		}
+	}
+	_, err := b.Backup(t.Context(), engine.Job{Org: org, Mailbox: mailbox, Source: p})
+	if backup.KindOf(err) != backup.ProblemUnavailable {
+		t.Fatalf("Backup = %v, want problem unavailable", err)
+	}
+	if list := b.failed(); len(list) != 0 {
+		t.Errorf("%d items are marked as failed, want none", len(list))
+	}
+	p.during, p.failing = nil, map[string]error{}
+	b.run(p)
+	if p.fetched[good] != 1 {
+		t.Errorf("an item of before was fetched %d times, want once", p.fetched[good])
+	}
+}
+
+func TestManyFailingItemsOfALivingProvider(t *testing.T) {
+	b, p := newBench(t), newProvider()
+	for range 40 {
+		p.failing[p.add("inbox", "500 for ever", []byte("text"))] = &backup.Problem{Kind: backup.ProblemUnavailable, Temporary: true, Text: "no"}
+	}
+	p.add("inbox", "fine", []byte("text"))
+	if result := b.run(p); result.DamagedItems != 40 || result.Items != 41 {
+		t.Errorf("result = %+v, want 40 of 41 damaged", result)
+	}
+}
+
+func TestFolderThatFailsDoesNotKeepOthersFromBeingBackedUp(t *testing.T) {
+	b, p := newBench(t), newProvider()
+	moved := p.add("deleteditems", "moved into the failing folder", []byte("text"))
+	p.add("inbox", "a", []byte("text"))
+	b.run(p)
+	fresh := p.add("sentitems", "b", []byte("text"))
+	p.move(moved, "inbox")
+	p.failing["inbox"] = &backup.Problem{Kind: backup.ProblemUnavailable, Text: "no"}
+	_, err := b.Backup(t.Context(), engine.Job{Org: org, Mailbox: mailbox, Source: p})
+	if backup.KindOf(err) != backup.ProblemUnavailable {
+		t.Fatalf("Backup = %v, want the folder's problem", err)
+	}
+	if b.item(fresh).Damaged || b.item(moved).FolderID != "deleteditems" {
+		t.Errorf("after the failure: %+v and %+v, want the new item kept and nothing concluded to be deleted", b.item(fresh), b.item(moved))
+	}
+	delete(p.failing, "inbox")
+	if result := b.run(p); result.Run.MovedItems != 1 || p.fetched[moved] != 1 || p.fetched[fresh] != 1 {
+		t.Errorf("result = %+v, want one moved, nothing fetched twice", result.Run)
+	}
+}
+
+func TestErrorOfTheWholeMailboxEndsTheRun(t *testing.T) {
+	b, p := newBench(t), newProvider()
+	for range 30 {
+		p.failing[p.add("inbox", "x", []byte("text"))] = &backup.Problem{Kind: backup.ProblemMailboxInactive, Text: "no licence"}
+	}
+	_, err := b.Backup(t.Context(), engine.Job{Org: org, Mailbox: mailbox, Source: p})
+	if backup.KindOf(err) != backup.ProblemMailboxInactive || p.contents > 10 {
+		t.Errorf("Backup = %v after %d contents, want an early end", err, p.contents)
+	}
+}
+
+func TestRepositoryErrorsHaveASentence(t *testing.T) {
+	for want, cause := range map[backup.ProblemKind]error{
+		backup.ProblemDiskFull: syscall.ENOSPC, backup.ProblemRepository: errors.New("permission denied"),
+	} {
+		b, p := newBench(t), newProvider()
+		p.add("inbox", "x", []byte("text"))
+		b.storage.refuse = cause
+		_, err := b.Backup(t.Context(), engine.Job{Org: org, Mailbox: mailbox, Source: p})
+		problem := backup.AsProblem(err)
+		if problem.Kind != want || problem.Text == "" || !errors.Is(err, cause) {
+			t.Errorf("Backup = %v, want problem %s with a sentence", err, want)
+		}
+		b.storage.refuse = nil
+		b.run(p)
+	}
+}
+
+func TestInterruptedRunResumesAtItsCheckpoint(t *testing.T) {
+	b, p := newBench(t), newProvider()
+	b.Checkpoint = engine.Checkpoint{Items: 20}
+	for range 100 {
+		p.add("inbox", "x", randomText(random(t)))
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	var once sync.Once
+	p.during = func(string) {
+		p.mu.Lock()
+		done := p.contents
+		p.mu.Unlock()
+		if done == 70 {
+			once.Do(cancel)
+		}
+	}
+	_, err := b.Backup(ctx, engine.Job{Org: org, Mailbox: mailbox, Source: p})
+	if !errors.Is(err, context.Canceled) {
+		t.Fatalf("Backup = %v, want it cancelled", err)
+	}
+	snapshots := must[[]backup.Snapshot](t)(b.store.Snapshots(t.Context(), org, mailbox))
+	if len(snapshots) < 3 || !snapshots[0].Partial || snapshots[0].Items < 60 {
+		t.Fatalf("snapshots = %+v, want partial ones with what was read", snapshots)
+	}
+	p.during = nil
+	b.run(p)
+	for id, n := range p.fetched {
+		if n > 2 {
+			t.Errorf("%s was fetched %d times", id, n)
+		}
+	}
+	if p.contents > 105 {
+		t.Errorf("%d contents were fetched for 100 items, want hardly one twice", p.contents)
+	}
+	if last := must[[]backup.Snapshot](t)(b.store.Snapshots(t.Context(), org, mailbox))[0]; last.Partial || last.Items != 100 {
+		t.Errorf("last snapshot = %+v, want it whole", last)
+	}
+}
+
+func TestCheckpointByBytes(t *testing.T) {
+	b, p := newBench(t), newProvider()
+	b.Checkpoint = engine.Checkpoint{Bytes: 1000}
+	for range 50 {
+		p.add("inbox", "x", []byte(strings.Repeat("x", 100)))
+	}
+	b.run(p)
+	if n := len(must[[]backup.Snapshot](t)(b.store.Snapshots(t.Context(), org, mailbox))); n < 4 {
+		t.Errorf("%d snapshots, want one for about each 1000 bytes", n)
+	}
+}
+
+// killer is a catalog whose process dies between the commit and the catalog.
+type killer struct {
+	*store.Store
+	kill func() bool
+}
+
+var errKilled = errors.New("killed")
+
+func (k *killer) ApplyCommit(ctx context.Context, org backup.OrgID, mailbox backup.MailboxID, d engine.Delta) error {
+	if k.kill() {
+		return errKilled
+	}
+	return k.Store.ApplyCommit(ctx, org, mailbox, d)
+}
+
+// dead is a process that was killed: nothing it writes arrives any more.
+var errDead = errors.New("process is dead")
+
+func TestKilledBetweenCommitAndCatalog(t *testing.T) {
+	b, p := newBench(t), newProvider()
+	id := p.add("inbox", "a", []byte("text a"))
+	gone := p.add("inbox", "b", []byte("text b"))
+	b.run(p)
+	p.move(id, "sentitems")
+	p.remove(gone)
+	p.change(p.add("inbox", "c", []byte("text c")), func(m *message) { m.Read = true })
+	p.renameFolder("sentitems", "Gesendet")
+	want := p.image()
+	kills := 0
+	b.Catalog = &killer{b.store, func() bool { kills++; b.storage.refuse = errDead; return true }}
+	_, err := b.Backup(t.Context(), engine.Job{Org: org, Mailbox: mailbox, Source: p})
+	if !errors.Is(err, errKilled) || kills != 1 {
+		t.Fatalf("Backup = %v after %d kills, want it killed once", err, kills)
+	}
+	if got := b.newest(); got != 1 {
+		t.Fatalf("newest snapshot in the catalog is %d, want 1 before the recovery", got)
+	}
+	again := openBench(t, b.store, b.storage.Storage)
+	if err := again.recoverOne(); err != nil {
+		t.Fatal(err)
+	}
+	again.check(2, want)
+	p.calm()
+	again.run(p)
+	if p.contents != 0 || again.storage.created != 0 {
+		t.Errorf("the run after the recovery fetched %d contents and created %d objects, want none", p.contents, again.storage.created)
+	}
+}
+
+// recoverOne recovers as the next run of the mailbox would.
+func (b *bench) recoverOne() error {
+	p := newProvider()
+	p.failing["Folders"] = errCorrupt // the run ends after its recovery
+	_, err := b.Backup(b.t.Context(), engine.Job{Org: org, Mailbox: mailbox, Source: p})
+	if errors.Is(err, errCorrupt) {
+		return nil
+	}
+	return err
+}
+
+func TestTwoRunsAtOnce(t *testing.T) {
+	b, p := newBench(t), newProvider()
+	for range 30 {
+		p.add("inbox", "x", []byte("text"))
+	}
+	other := openBench(t, b.store, b.storage.Storage) // as another process would
+	for _, pair := range [][2]*engine.Engine{{b.engine, b.engine}, {b.engine, other.engine}} {
+		p.add("inbox", "one more", []byte("text"))
+		errs := make([]error, 2)
+		// Both have begun before either goes on.
+		var ready sync.WaitGroup
+		ready.Add(1)
+		p.during = func(call string) {
+			if strings.HasPrefix(call, "Changes") {
+				ready.Wait()
+			}
+		}
+		var runs sync.WaitGroup
+		for i, e := range pair {
+			runs.Go(func() {
+				_, errs[i] = e.Backup(t.Context(), engine.Job{Org: org, Mailbox: mailbox, Source: p})
+				if errors.Is(errs[i], engine.ErrBusy) {
+					return
+				}
+			})
+		}
+		waitFor(t, func() bool { p.mu.Lock(); defer p.mu.Unlock(); return p.calls["Folders"] > 0 })
+		ready.Done()
+		runs.Wait()
+		p.during = nil
+		won := slices.DeleteFunc(slices.Clone(errs), func(err error) bool { return errors.Is(err, engine.ErrBusy) && errors.Is(err, backup.ErrConflict) })
+		for _, err := range won {
+			if err != nil {
+				t.Errorf("Backup: %v", err)
+			}
+		}
+		if len(won) == 0 {
+			t.Error("both runs gave way")
+		}
+		b.run(p)
+	}
+}
+
+// waitFor waits for a condition that other goroutines bring about.
+func waitFor(t *testing.T, ok func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); !ok(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("it did not happen")
+		}
+	}
+}
+
+func TestProgressReportsWhatIsDone(t *testing.T) {
+	b, p := newBench(t), newProvider()
+	for range 30 {
+		p.add("inbox", "x", []byte("text"))
+	}
+	var last backup.Run
+	result, err := b.Backup(t.Context(), engine.Job{Org: org, Mailbox: mailbox, Source: p, Progress: func(r backup.Run) { last = r }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var filled backup.Run
+	result.Fill(&filled)
+	if last.FoldersDone != 3 || last.FoldersTotal != 3 || last.ItemsDone != 30 || last.ItemsTotal != 30 || last.NewItems != 30 || last.ReadBytes != 120 || last.StoredBytes == 0 {
+		t.Errorf("last report = %+v, want all 3 folders and 30 items", last)
+	}
+	if filled.NewItems != 30 || filled.Snapshot != 1 || filled.ReadBytes != 120 {
+		t.Errorf("filled run = %+v, want what was done", filled)
+	}
+}
+
+// slowSource reads nothing: the point is how many are asked for at a time.
+func TestFourContentsAtATime(t *testing.T) {
+	b, p := newBench(t), newProvider()
+	for range 40 {
+		p.add("inbox", "x", []byte("text"))
+	}
+	var mu sync.Mutex
+	now, most := 0, 0
+	gate := make(chan struct{})
+	src := gated{p, func() {
+		mu.Lock()
+		now++
+		most = max(most, now)
+		if now == 4 {
+			close(gate)
+			gate = make(chan struct{})
+			now = 0
+			mu.Unlock()
+			return
+		}
+		wait := gate
+		mu.Unlock()
+		<-wait
+	}}
+	if _, err := b.Backup(t.Context(), engine.Job{Org: org, Mailbox: mailbox, Source: src}); err != nil {
+		t.Fatal(err)
+	}
+	if most != 4 {
+		t.Errorf("%d contents were asked for at a time, want 4", most)
+	}
+}
+
+// gated lets contents through in fours.
+type gated struct {
+	*provider
+	pass func()
+}
+
+func (g gated) Content(ctx context.Context, id string) (io.ReadCloser, error) {
+	g.pass()
+	return g.provider.Content(ctx, id)
+}
+
+func TestBrokenTransferIsTheItemsFailure(t *testing.T) {
+	b, p := newBench(t), newProvider()
+	id := p.add("inbox", "breaks off", []byte("text"))
+	src := breaking{p}
+	result, err := b.Backup(t.Context(), engine.Job{Org: org, Mailbox: mailbox, Source: src})
+	if err != nil || result.DamagedItems != 1 {
+		t.Fatalf("Backup = %+v, %v; want one damaged item", result, err)
+	}
+	b.run(p)
+	if b.item(id).Damaged {
+		t.Error("the item is still damaged")
+	}
+}
+
+type breaking struct{ *provider }
+
+func (breaking) Content(context.Context, string) (io.ReadCloser, error) {
+	return io.NopCloser(io.MultiReader(strings.NewReader("half a mess"), broken{})), nil
+}
+
+type broken struct{}
+
+func (broken) Read([]byte) (int, error) { return 0, io.ErrUnexpectedEOF }
+
+func TestItemTooLargeIsTheItemsFailure(t *testing.T) {
+	if testing.Short() {
+		t.Skip("reads more than 256 MiB")
+	}
+	b, p := newBench(t), newProvider()
+	p.add("inbox", "too large", nil)
+	result, err := b.Backup(t.Context(), engine.Job{Org: org, Mailbox: mailbox, Source: endless{p}})
+	if err != nil || result.DamagedItems != 1 {
+		t.Fatalf("Backup = %+v, %v; want one damaged item", result, err)
+	}
+	if list := b.failed(); len(list) != 1 || !strings.Contains(list[0].Problem.Text, "larger") {
+		t.Errorf("failed items = %+v, want the reason", list)
+	}
+}
+
+type endless struct{ *provider }
+
+func (endless) Content(context.Context, string) (io.ReadCloser, error) {
+	return io.NopCloser(io.LimitReader(zeros{}, repo.MaxContent+1)), nil
+}
+
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }
