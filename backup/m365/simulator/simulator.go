@@ -77,8 +77,9 @@ type Simulator struct {
 	routes     map[string]*router // by host
 	permits    map[string]permit  // by method and template
 	resources  []*resource
-	faultNames []string // named faults that can be planned
-	tempDir    string   // see writePEM
+	cmdlets    map[string]*cmdletSyntax // of Exchange, by lower-case name
+	faultNames []string                 // named faults that can be planned
+	tempDir    string                   // see writePEM
 	inflight   inflight
 }
 
@@ -100,6 +101,9 @@ func New(o Options) (*Simulator, error) {
 		return nil, err
 	}
 	if s.resources, err = loadResources(); err != nil {
+		return nil, err
+	}
+	if s.cmdlets, err = loadCmdlets(); err != nil {
 		return nil, err
 	}
 	if err := s.register(); err != nil {
