@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/PuerkitoBio/goquery"
+	"golang.org/x/net/html"
 
 	"holdfast/backup"
 	"holdfast/backup/m365"
@@ -307,8 +308,23 @@ func (p *portal) bring(org backup.OrgID, mailbox backup.MailboxID, a account) {
 	}
 }
 
-// text is what an element says, without the spaces of its source.
-func text(s *goquery.Selection) string { return strings.Join(strings.Fields(s.Text()), " ") }
+// text is what an element says, with one space between words and elements.
+func text(s *goquery.Selection) string {
+	var parts []string
+	var collect func(*html.Node)
+	collect = func(n *html.Node) {
+		if n.Type == html.TextNode {
+			parts = append(parts, strings.Fields(n.Data)...)
+		}
+		for c := range n.ChildNodes() {
+			collect(c)
+		}
+	}
+	for _, n := range s.Nodes {
+		collect(n)
+	}
+	return strings.Join(parts, " ")
+}
 
 // says fails the test unless the page has the words.
 func says(t *testing.T, doc *goquery.Document, want string) {

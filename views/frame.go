@@ -24,8 +24,11 @@ type Frame struct {
 // SignedIn says whether there is a person to show the frame to.
 func (f Frame) SignedIn() bool { return f.Actor.Person.ID != "" }
 
-// inPartner says that the page belongs to the Partner Portal.
-func (f Frame) inPartner() bool { return f.Actor.Org.ID == "" }
+// inPartner says that the page belongs to the Partner Portal, also while its
+// reader acts for an organization.
+func (f Frame) inPartner() bool {
+	return f.Actor.Org.ID == "" || strings.HasPrefix(f.Path, "/partner/")
+}
 
 // minutesLeft is how long the acting still lasts, rounded up.
 func (f Frame) minutesLeft() int {

@@ -5,6 +5,7 @@ package ui
 import (
 	"fmt"
 	"strconv"
+	"strings"
 )
 
 // Share is one stretch of a meter or one bar of a legend.
@@ -75,10 +76,7 @@ func bars(days []Day) []bar {
 			class = "today"
 		}
 		h := max(62*float64(d.Value)/float64(most), 2)
-		title := d.Name
-		for _, t := range d.Texts {
-			title += ", " + t
-		}
+		title := d.Name + ": " + strings.Join(d.Texts, ", ")
 		list[i] = bar{X: number(float64(i) * step), Y: number(64 - h), Width: number(step * .8), Height: number(h), Class: class, Title: title}
 	}
 	return list
