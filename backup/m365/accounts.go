@@ -139,6 +139,7 @@ const noMailbox = "-"
 
 // pages reads a list to its end. A page may be empty and still have a next one.
 func (a *App) pages(ctx context.Context, path string, each func(json.RawMessage) error) error {
+	var pages pager
 	for path != "" {
 		var page struct {
 			Value []json.RawMessage `json:"value"`
@@ -155,6 +156,9 @@ func (a *App) pages(ctx context.Context, path string, each func(json.RawMessage)
 			}
 		}
 		path = page.Next
+		if err := pages.next(path); err != nil {
+			return err
+		}
 	}
 	return nil
 }

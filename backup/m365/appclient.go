@@ -276,3 +276,21 @@ func decode(body []byte, into any) error {
 	}
 	return err
 }
+
+// pager notices a service that gives the same next page for ever. Microsoft
+// repeats pages at times, so some repetition is allowed.
+type pager struct {
+	last   string
+	repeat int
+}
+
+func (p *pager) next(link string) error {
+	if link != p.last || link == "" {
+		p.last, p.repeat = link, 0
+		return nil
+	}
+	if p.repeat++; p.repeat >= 10 {
+		return garbage("paging", fmt.Errorf("the same page %d times: %s", p.repeat, link))
+	}
+	return nil
+}

@@ -65,6 +65,7 @@ func (s *exchangeSession) run(ctx context.Context, cmd Cmdlet) ([]map[string]any
 	repeatable := strings.HasPrefix(cmd.Name, "Get-")
 	address := s.client.exchange + "/adminapi/beta/" + url.PathEscape(s.tenant) + "/InvokeCommand"
 	var objects []map[string]any
+	var pages pager
 	for address != "" {
 		// The next page is a POST of the same body; a page that fails is a failure, not the end.
 		page, err := s.send(ctx, http.MethodPost, address, cmd.Name, body, repeatable)
@@ -73,6 +74,9 @@ func (s *exchangeSession) run(ctx context.Context, cmd Cmdlet) ([]map[string]any
 		}
 		objects = append(objects, page.Value...)
 		address = page.Next
+		if err := pages.next(address); err != nil {
+			return nil, err
+		}
 	}
 	return objects, nil
 }

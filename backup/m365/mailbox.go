@@ -89,6 +89,7 @@ func (m *Mailbox) Folders(ctx context.Context, cursor string) (engine.FolderChan
 		return engine.FolderChanges{}, err
 	}
 	set := newFolderSet(c, cursor == "")
+	var pages pager
 	for path != "" {
 		var page folderPage
 		r, err := m.app.json(ctx, m.get(path, "odata.maxpagesize=500, "+immutable), &page)
@@ -108,6 +109,9 @@ func (m *Mailbox) Folders(ctx context.Context, cursor string) (engine.FolderChan
 			if c.Link, err = m.app.relative(page.Delta); err != nil {
 				return engine.FolderChanges{}, err
 			}
+		}
+		if err := pages.next(path); err != nil {
+			return engine.FolderChanges{}, err
 		}
 	}
 	if cursor == "" {

@@ -71,6 +71,7 @@ func (m *Mailbox) Changes(ctx context.Context, folderID, cursor string) iter.Seq
 			path = m.app.absolute(cursor)
 		}
 		listing := false
+		var pages pager
 		for path != "" {
 			page, r, err := m.messages(ctx, path)
 			if r != nil && cursor == "" && !listing && noTracking(*r) {
@@ -85,6 +86,8 @@ func (m *Mailbox) Changes(ctx context.Context, folderID, cursor string) iter.Seq
 				page.out.Full = cursor == ""
 				if path = page.next; path == "" && !listing {
 					page.out.Cursor, err = m.app.relative(page.delta)
+				} else {
+					err = pages.next(path)
 				}
 			}
 			if err != nil {
