@@ -145,6 +145,18 @@ func TestDashboardAsksOnlyWhileSomethingRuns(t *testing.T) {
 	}
 }
 
+func TestPageAsksUntilABackupThatWasAskedForStarts(t *testing.T) {
+	p := newPortal(t)
+	m := p.connect("Contoso Dental", account{name: "Adele", status: backup.StatusProtected})["Adele"]
+	b := p.as(adeleMail)
+	res, _ := b.post("/mailboxes/"+string(m.ID)+"/back-up", nil)
+	_, doc := b.follow(res)
+	says(t, doc, "The backup of Adele starts now.")
+	if _, ok := doc.Find("#live").Attr("hx-trigger"); !ok {
+		t.Error("the page does not ask how the backup does")
+	}
+}
+
 func TestMailboxIsDeactivatedAfterAskingAndReactivated(t *testing.T) {
 	p := newPortal(t)
 	m := p.connect("Contoso Dental", account{name: "Adele", status: backup.StatusProtected})["Adele"]

@@ -333,9 +333,12 @@ func (s *Store) SetMailboxDeactivated(ctx context.Context, org backup.OrgID, id 
 // BackUpNow makes a mailbox due at once.
 func (s *Store) BackUpNow(ctx context.Context, org backup.OrgID, id backup.MailboxID, by backup.Actor) error {
 	return s.inTx(ctx, func(tx *sql.Tx) error {
-		m, err := one(ctx, tx, scanMailbox, `SELECT `+mailboxColumns+` FROM mailboxes WHERE org_id = $1 AND id = $2 AND selected = TRUE`, org, id)
+		m, err := s.changeMailbox(ctx, tx, org, id, func(m *backup.Mailbox) { m.NextRunAt = time.Now() })
 		if err != nil {
 			return err
+		}
+		if !m.Selected {
+			return backup.ErrNotFound
 		}
 		if err := s.enqueueTx(ctx, tx, backup.BackupJob{OrgID: org, MailboxID: id}); err != nil {
 			return err
