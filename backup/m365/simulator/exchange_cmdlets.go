@@ -65,12 +65,46 @@ func loadCmdlets() (map[string]*cmdletSyntax, error) {
 				c.names[strings.ToLower(n)] = p.Name
 			}
 		}
-		for _, set := range c.Sets {
-			c.sets = append(c.sets, parseSyntax(set.Syntax, optionalAfterAll[c.Name]))
-		}
+		c.readSets()
 		all[strings.ToLower(c.Name)] = c
 	}
 	return all, nil
+}
+
+// readSets reads the parameter sets that Exchange Online has: not those that
+// need a parameter of servers on premises, or differ from the others by such
+// parameters only.
+func (c *cmdletSyntax) readSets() {
+	in := map[string]int{}
+	var all []parameterSet
+	for _, line := range c.Sets {
+		set, usable := parseSyntax(line.Syntax, optionalAfterAll[c.Name]), true
+		for name, must := range set {
+			_, online := c.types[name]
+			usable = usable && (online || !must)
+		}
+		if !usable {
+			continue
+		}
+		all = append(all, set)
+		for name := range set {
+			in[name]++
+		}
+	}
+	for _, set := range all {
+		own, online := 0, 0
+		for name := range set {
+			if in[name] < len(all) {
+				own++
+				if _, ok := c.types[name]; ok {
+					online++
+				}
+			}
+		}
+		if own == 0 || online > 0 {
+			c.sets = append(c.sets, set)
+		}
+	}
 }
 
 // syntaxPart matches a parameter in a line of syntax: [[-A] <T>] and [-A <T>]
