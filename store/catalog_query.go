@@ -127,61 +127,83 @@ func (s *Store) Items(ctx context.Context, org backup.OrgID, mailbox backup.Mail
 	if err != nil {
 		return nil, 0, err
 	}
-	where, args := ` WHERE e.source = $1 AND e.from_seq <= $2 AND e.to_seq > $2`, []any{source, seq}
+	at := itemsAt{source: source, seq: seq}
 	if q.FolderID != "" {
-		folder, err := one(ctx, s.read, scanValue[int64], `SELECT number FROM catalog_folders WHERE source = $1 AND folder_id = $2`, source, q.FolderID)
+		at.folder, err = one(ctx, s.read, scanValue[int64], `SELECT number FROM catalog_folders WHERE source = $1 AND folder_id = $2`, source, q.FolderID)
 		if errors.Is(err, backup.ErrNotFound) {
 			return nil, 0, nil
 		}
 		if err != nil {
 			return nil, 0, fmt.Errorf("find folder: %w", err)
 		}
-		args = append(args, folder)
-		where += ` AND e.folder = $3`
 	}
-	total, err := s.countItems(ctx, q, where, args)
-	if err != nil || total == 0 {
-		return nil, 0, err
+	query, args := q.countSQL(at)
+	total, err := one(ctx, s.read, scanValue[int64], query, args...)
+	if err != nil {
+		return nil, 0, fmt.Errorf("count items: %w", err)
 	}
-	clause, args := q.search(where, args)
-	size := q.PageSize
-	if size <= 0 {
-		size = 50
+	if total == 0 {
+		return nil, 0, nil
 	}
-	size = min(size, 10_000)
-	args = append(args, size, int64(max(q.Page-1, 0))*int64(size))
-	items, err := collect(ctx, s.read, scanItem, fmt.Sprintf(`SELECT %s %s %s ORDER BY e.received_at DESC, e.item DESC LIMIT $%d OFFSET $%d`,
-		itemColumns, itemJoins, clause, len(args)-1, len(args)), args...)
+	query, args = q.pageSQL(at)
+	items, err := collect(ctx, s.read, scanItem, query, args...)
 	if err != nil {
 		return nil, 0, fmt.Errorf("read items: %w", err)
 	}
 	return items, total, nil
 }
 
-// search adds the condition of q.Search.
-func (q ItemQuery) search(where string, args []any) (string, []any) {
-	term := strings.TrimSpace(q.Search)
-	if term == "" {
-		return where, args
+// itemsAt is where Items looks; folder 0 is all folders.
+type itemsAt struct{ source, seq, folder int64 }
+
+// where returns the conditions of a query with their arguments.
+func (q ItemQuery) where(at itemsAt) (string, []any) {
+	where, args := ` WHERE e.source = $1 AND e.from_seq <= $2 AND e.to_seq > $2`, []any{at.source, at.seq}
+	if at.folder != 0 {
+		args = append(args, at.folder)
+		where += ` AND e.folder = $3`
 	}
-	pattern := "%" + likeEscape.Replace(strings.ToLower(clean(term))) + "%"
-	n := len(args) + 1
-	return where + fmt.Sprintf(` AND (lower(r.subject) LIKE $%d ESCAPE '\' OR lower(r.sender) LIKE $%d ESCAPE '\' OR r.search LIKE $%d ESCAPE '\')`, n, n, n),
-		append(append([]any(nil), args...), pattern)
+	if term := q.term(); term != "" {
+		args = append(args, "%"+likeEscape.Replace(strings.ToLower(term))+"%")
+		where += fmt.Sprintf(` AND (lower(r.subject) LIKE $%d ESCAPE '\' OR lower(r.sender) LIKE $%[1]d ESCAPE '\' OR r.search LIKE $%[1]d ESCAPE '\')`, len(args))
+	}
+	return where, args
 }
 
-// countItems counts what Items pages through. Without a search no table is
-// read: the index has all that it takes.
-func (s *Store) countItems(ctx context.Context, q ItemQuery, where string, args []any) (int64, error) {
-	query := `SELECT count(*) FROM catalog_entries e` + where
-	if clause, all := q.search(where, args); len(all) > len(args) {
-		query, args = `SELECT count(*) FROM catalog_entries e JOIN catalog_records r ON r.source = e.source AND r.number = e.record`+clause, all
+func (q ItemQuery) term() string { return strings.TrimSpace(clean(q.Search)) }
+
+// countSQL is the statement that counts what Items pages through. Without a
+// search it reads no table: the index has all that it takes.
+func (q ItemQuery) countSQL(at itemsAt) (string, []any) {
+	where, args := q.where(at)
+	from := `SELECT count(*) FROM catalog_entries e`
+	if q.term() != "" {
+		from += ` JOIN catalog_records r ON r.source = e.source AND r.number = e.record`
 	}
-	total, err := one(ctx, s.read, scanValue[int64], query, args...)
-	if err != nil {
-		return 0, fmt.Errorf("count items: %w", err)
+	return from + where, args
+}
+
+// pageSQL is the statement of one page. It finds the entries of the page in the
+// index first and joins only those with the rest, unless a search has to read
+// them all.
+func (q ItemQuery) pageSQL(at itemsAt) (string, []any) {
+	size := q.PageSize
+	if size <= 0 {
+		size = 50
 	}
-	return total, nil
+	size = min(size, 10_000)
+	where, args := q.where(at)
+	args = append(args, size, int64(max(q.Page-1, 0))*int64(size))
+	order := fmt.Sprintf(` ORDER BY e.received_at DESC, e.item DESC LIMIT $%d OFFSET $%d`, len(args)-1, len(args))
+	if q.term() != "" {
+		return `SELECT ` + itemColumns + itemJoins + where + order, args
+	}
+	return `SELECT ` + itemColumns + ` FROM (SELECT e.source AS at_source, e.item AS at_item, e.from_seq AS at_seq FROM catalog_entries e` + where + order + `) p
+		JOIN catalog_entries e ON e.source = p.at_source AND e.item = p.at_item AND e.from_seq = p.at_seq
+		JOIN catalog_records r ON r.source = e.source AND r.number = e.record
+		JOIN catalog_items i ON i.source = e.source AND i.number = e.item
+		JOIN catalog_folders f ON f.source = e.source AND f.number = e.folder
+		ORDER BY e.received_at DESC, e.item DESC`, args
 }
 
 // Item returns an item of a snapshot, and ErrNotFound if it is not in it.
