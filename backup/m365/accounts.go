@@ -55,10 +55,10 @@ type account struct {
 func (a account) licence() backup.LicenceState {
 	best := backup.LicenceNone
 	for _, p := range a.Plans {
-		switch state := p.mailbox(); {
-		case state == backup.LicenceValid:
+		switch state := p.mailbox(); state {
+		case backup.LicenceValid:
 			return state
-		case state == backup.LicenceGrace:
+		case backup.LicenceGrace:
 			best = state
 		}
 	}

@@ -192,7 +192,7 @@ func (a *App) send(ctx context.Context, r request) (*http.Response, *refusal, er
 		if refused.status == 0 && res.StatusCode < http.StatusMultipleChoices {
 			return res, nil, nil
 		}
-		res.Body.Close()
+		_ = res.Body.Close() // it is in memory
 		if refused.status == 0 {
 			return nil, nil, garbage("Graph", fmt.Errorf("%s: status %d", r.path, res.StatusCode))
 		}
@@ -242,7 +242,7 @@ func (a *App) json(ctx context.Context, r request, into any) (*refusal, error) {
 			return refused, err
 		}
 		body, err := io.ReadAll(io.LimitReader(res.Body, bodyLimit))
-		res.Body.Close()
+		_ = res.Body.Close() // what was read of it counts
 		if err == nil {
 			if err = decode(body, into); err == nil {
 				return nil, nil

@@ -74,7 +74,7 @@ func New(cfg Config) (*Client, error) {
 		return nil, errors.New("the client id of Holdfast's application at Microsoft is missing")
 	}
 	if c.certificate == nil && len(c.secret) == 0 {
-		return nil, errors.New("Holdfast's application at Microsoft needs a certificate or a secret")
+		return nil, errors.New("the application of Holdfast at Microsoft needs a certificate or a secret")
 	}
 	if c.log == nil {
 		c.log = slog.Default()

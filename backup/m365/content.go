@@ -42,7 +42,7 @@ type content struct {
 func (c *content) open() error {
 	r := c.mailbox.get(c.mailbox.path+"/messages/"+url.PathEscape(c.id)+"/$value", immutable)
 	r.accept = "*/*"
-	res, refused, err := c.mailbox.app.send(c.ctx, r)
+	res, refused, err := c.mailbox.app.send(c.ctx, r) //nolint:bodyclose // Close closes it
 	if refused != nil {
 		return contentError(*refused, err)
 	}
@@ -66,9 +66,9 @@ func contentError(r refusal, cause error) error {
 // declared length as io.ErrUnexpectedEOF.
 func (c *content) Read(p []byte) (int, error) {
 	n, err := c.body.Read(p)
-	c.sum.Write(p[:n])
+	_, _ = c.sum.Write(p[:n]) // a sum takes all
 	c.read += int64(n)
-	if err == nil || err == io.EOF {
+	if err == nil || errors.Is(err, io.EOF) {
 		return n, err
 	}
 	if c.ctx.Err() != nil {
@@ -84,7 +84,7 @@ func (c *content) Read(p []byte) (int, error) {
 func (c *content) resume(cause error) error {
 	for c.tries < contentTries {
 		c.tries++
-		c.body.Close()
+		_ = c.body.Close() // broken already
 		if err := sleep(c.ctx, backoff(c.tries-1)); err != nil {
 			return err
 		}

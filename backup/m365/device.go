@@ -30,7 +30,7 @@ func (c *Client) StartDevice(ctx context.Context, tenant string) (DeviceCode, er
 		return DeviceCode{}, err
 	}
 	page, err := url.Parse(code.VerificationURI)
-	if err != nil || code.UserCode == "" || code.DeviceCode == "" || page.Scheme != "https" && !(page.Scheme == "http" && loopback(page.Hostname())) {
+	if err != nil || code.UserCode == "" || code.DeviceCode == "" || page.Scheme != "https" && (page.Scheme != "http" || !loopback(page.Hostname())) {
 		return DeviceCode{}, garbage("device code", errors.New("incomplete, or the page is not https"))
 	}
 	return DeviceCode{

@@ -78,10 +78,10 @@ func directoryProblem(r refusal, cause error) *backup.Problem {
 	if m, ok := r.lookup(directoryMeanings); ok {
 		return r.problem(m, cause)
 	}
-	switch {
-	case r.status == http.StatusUnauthorized:
+	switch r.status {
+	case http.StatusUnauthorized:
 		return r.problem(directoryMeanings["invalidauthenticationtoken"], cause)
-	case r.status == http.StatusForbidden:
+	case http.StatusForbidden:
 		return r.problem(directoryMeanings["authorization_requestdenied"], cause)
 	}
 	m, _ := r.general()

@@ -175,7 +175,7 @@ func (t *throttle) once(req *http.Request, c call, body []byte, release func()) 
 	res, err := t.base.RoundTrip(sent)
 	watch.Stop()
 	if err != nil {
-		if context.Cause(ctx) == errNoAnswer && req.Context().Err() == nil {
+		if errors.Is(context.Cause(ctx), errNoAnswer) && req.Context().Err() == nil {
 			err = errNoAnswer
 		}
 		end()
@@ -209,7 +209,7 @@ func (b *slotBody) Read(p []byte) (int, error) {
 	n, err := b.body.Read(p)
 	b.watch.Stop()
 	if err != nil {
-		if err != io.EOF && context.Cause(b.ctx) == errNoAnswer {
+		if !errors.Is(err, io.EOF) && errors.Is(context.Cause(b.ctx), errNoAnswer) {
 			err = errNoAnswer
 		}
 		b.end()
@@ -282,7 +282,7 @@ func retryAfter(h http.Header, now time.Time) time.Duration {
 // backoff is a growing pause with some chance in it: about 0.5, 1, 2 … at most 32 seconds.
 func backoff(try int) time.Duration {
 	d := 500 * time.Millisecond << min(try, 6)
-	return d/2 + rand.N(d)
+	return d/2 + rand.N(d) //nolint:gosec // nobody gains from guessing it
 }
 
 // sleep waits, or returns the context's error.
