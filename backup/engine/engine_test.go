@@ -6,18 +6,15 @@ import (
 	"crypto/sha256"
 	"errors"
 	"maps"
-	"net/url"
 	"os"
-	"path/filepath"
 	"slices"
 	"testing"
-
-	"github.com/jackc/pgx/v5/pgxpool"
 
 	"holdfast/backup"
 	"holdfast/backup/engine"
 	"holdfast/backup/repo"
 	"holdfast/store"
+	"holdfast/store/storetest"
 )
 
 const (
@@ -66,32 +63,10 @@ func openBench(t testing.TB, st *store.Store, storage repo.Storage) *bench {
 // names a server.
 func openStore(t testing.TB) *store.Store {
 	t.Helper()
-	where := filepath.Join(t.TempDir(), "holdfast.db")
-	if server := os.Getenv("TEST_POSTGRES"); server != "" {
-		where = postgresSchema(t, server)
+	if os.Getenv("TEST_POSTGRES") != "" {
+		return storetest.At(t, storetest.Postgres(t))
 	}
-	st := must[*store.Store](t)(store.Open(t.Context(), store.Config{URL: where, RootKey: bytes.Repeat([]byte{7}, 32)}))
-	t.Cleanup(func() {
-		if err := st.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return st
-}
-
-func postgresSchema(t testing.TB, server string) string {
-	t.Helper()
-	pool := must[*pgxpool.Pool](t)(pgxpool.New(t.Context(), server))
-	defer pool.Close()
-	schema := "t" + backup.NewID[string]()
-	if _, err := pool.Exec(t.Context(), `CREATE SCHEMA "`+schema+`"`); err != nil {
-		t.Fatal(err)
-	}
-	u := must[*url.URL](t)(url.Parse(server))
-	q := u.Query()
-	q.Set("search_path", `"`+schema+`"`)
-	u.RawQuery = q.Encode()
-	return u.String()
+	return storetest.Open(t)
 }
 
 // run backs the mailbox up and checks that the newest snapshot is what the
