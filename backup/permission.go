@@ -53,6 +53,10 @@ func Permissions(workloads []Workload) []Permission {
 func WorkloadPermissions(w Workload) []Permission { return workloadPermissions[w] }
 
 var setupPermissions = []Permission{
+	{Name: "openid", Type: Delegated, ResourceID: ResourceGraph, ID: "37f7f235-527c-4136-accd-4a02d197296e",
+		Purpose: "Learn who signed in, and to which tenant."},
+	{Name: "profile", Type: Delegated, ResourceID: ResourceGraph, ID: "14dad69e-099b-42c9-810b-d002981feec1",
+		Purpose: "Show your name and account, so that you can see which one you used."},
 	{Name: "Application.ReadWrite.All", Type: Delegated, ResourceID: ResourceGraph, ID: "bdfbf15f-ee85-4955-8675-146e8e5296b5",
 		Purpose: "Create, and later remove, the applications listed below. Used only while you are signed in."},
 	{Name: "AppRoleAssignment.ReadWrite.All", Type: Delegated, ResourceID: ResourceGraph, ID: "84bccea3-f856-4a8a-967b-dbe0a3d53a64",

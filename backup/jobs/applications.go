@@ -54,7 +54,6 @@ func (w *createApplications) ensure(ctx context.Context, auth backup.Authorizati
 		app = a
 		return w.Store.SaveSubApplication(context.WithoutCancel(ctx), a)
 	}
-	app.Problem = backup.Problem{}
 	err := w.Microsoft.EnsureApplication(ctx, auth.TenantID, auth.SetupToken, &app, save)
 	if err == nil {
 		return nil
@@ -128,9 +127,11 @@ func (w *undo) Work(ctx context.Context, job *river.Job[backup.UndoJob]) error {
 		return fmt.Errorf("read sub-applications: %w", err)
 	}
 	for _, app := range apps {
-		if app.State == backup.ApplicationRemoved || (app.State == backup.ApplicationPlanned && app.ObjectID == "") {
+		if app.State == backup.ApplicationRemoved {
 			continue
 		}
+		// A planned application may exist all the same: its creation may have
+		// got no answer. RemoveApplication looks for it.
 		if err := w.Microsoft.RemoveApplication(ctx, auth.SetupToken, app); err != nil {
 			if backup.AsProblem(err).Temporary && job.Attempt < job.MaxAttempts {
 				return fmt.Errorf("remove %s: %w", app.DisplayName, err)

@@ -98,7 +98,7 @@ func (r *Runner) config(holder string) *river.Config {
 		RescueStuckJobsAfter: 2 * setupTimeout,
 		RetryPolicy:          retryPolicy{},
 		ErrorHandler:         &errorLog{log: r.Log},
-		Logger:               r.Log.With("part", "queue"),
+		Logger:               slog.New(quiet{r.Log.Handler()}).With("part", "queue"),
 		PeriodicJobs: []*river.PeriodicJob{river.NewPeriodicJob(river.PeriodicInterval(scheduleEvery),
 			func() (river.JobArgs, *river.InsertOpts) {
 				return backup.ScheduleJob{}, &river.InsertOpts{Queue: queueSetup, MaxAttempts: 1}
@@ -173,3 +173,18 @@ func (e *errorLog) HandlePanic(_ context.Context, job *rivertype.JobRow, value a
 	e.log.Error("job panicked", "kind", job.Kind, "job", job.ID, "panic", value, "trace", trace)
 	return nil
 }
+
+// quiet hands on what the queue warns of; its counters and starts are not for
+// an operator's log.
+type quiet struct{ slog.Handler }
+
+// Enabled implements slog.Handler.
+func (q quiet) Enabled(ctx context.Context, level slog.Level) bool {
+	return level >= slog.LevelWarn && q.Handler.Enabled(ctx, level)
+}
+
+// WithAttrs implements slog.Handler.
+func (q quiet) WithAttrs(attrs []slog.Attr) slog.Handler { return quiet{q.Handler.WithAttrs(attrs)} }
+
+// WithGroup implements slog.Handler.
+func (q quiet) WithGroup(name string) slog.Handler { return quiet{q.Handler.WithGroup(name)} }

@@ -215,4 +215,3 @@ func printSetUpLink(ctx context.Context, st *store.Store, publicURL string, log 
 	log.Info("nobody has an account yet: open this link once to set Holdfast up", "link", publicURL+"/set-up/"+token.Reveal())
 	return nil
 }
-

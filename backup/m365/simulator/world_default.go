@@ -54,7 +54,7 @@ func DefaultWorld() World {
 
 // mainPermissions are the delegated permissions of the main application.
 func mainPermissions() []string {
-	names := []string{"openid", "profile"}
+	var names []string
 	for _, p := range backup.Permissions(nil) {
 		if p.Type == backup.Delegated {
 			names = append(names, p.Name)
