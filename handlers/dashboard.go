@@ -52,9 +52,15 @@ func (s *Server) dashboardView(r *http.Request) (views.Dashboard, error) {
 	if v.Counts, err = s.Store.MailboxCounts(ctx, a.Org.ID); err != nil {
 		return v, err
 	}
-	list, err := s.Store.Mailboxes(ctx, a.Org.ID, store.MailboxQuery{
-		Status: v.Query.Status, Search: v.Query.Search, Sort: v.Query.Sort, Desc: v.Query.Desc, Page: v.Query.Page, PageSize: mailboxesPerPage,
-	})
+	query := store.MailboxQuery{Status: v.Query.Status, Search: v.Query.Search, Sort: v.Query.Sort, Desc: v.Query.Desc, Page: v.Query.Page, PageSize: mailboxesPerPage}
+	switch {
+	case query.Search != "":
+	case query.Status != "":
+		query.Total = v.Counts[query.Status]
+	default:
+		query.Total = v.Counts.Total()
+	}
+	list, err := s.Store.Mailboxes(ctx, a.Org.ID, query)
 	if err != nil {
 		return v, err
 	}

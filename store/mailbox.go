@@ -37,6 +37,7 @@ type MailboxQuery struct {
 	Desc        bool
 	Page        int // from 1
 	PageSize    int // at most 10000; 0 is 50
+	Total       int // how many there are, if the caller knows; else they are counted
 }
 
 // MailboxPage is one page of mailboxes and how many there are in all.
@@ -109,6 +110,10 @@ func (s *Store) Mailboxes(ctx context.Context, org backup.OrgID, q MailboxQuery)
 		return page, fmt.Errorf("list mailboxes: %w", err)
 	}
 	if page.Total = len(page.Mailboxes); q.Page <= 1 && page.Total < q.size() {
+		return page, nil
+	}
+	if q.Total > 0 {
+		page.Total = q.Total
 		return page, nil
 	}
 	where, args := q.where(org)

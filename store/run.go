@@ -184,7 +184,7 @@ func (s *Store) Summary(ctx context.Context, org backup.OrgID) (Summary, error) 
 	var last, next int64
 	err := s.read.QueryRowContext(ctx, `SELECT
 		coalesce((SELECT max(last_run_at) FROM mailboxes WHERE org_id = $1 AND selected = TRUE), 0),
-		coalesce((SELECT min(next_run_at) FROM mailboxes WHERE org_id = $1 AND selected = TRUE AND next_run_at > 0), 0),
+		coalesce((SELECT next_run_at FROM mailboxes WHERE org_id = $1 AND selected = TRUE AND next_run_at > 0 ORDER BY next_run_at LIMIT 1), 0),
 		coalesce((SELECT new_items FROM day_figures WHERE org_id = $1 AND day = $2), 0),
 		coalesce((SELECT read_bytes FROM day_figures WHERE org_id = $1 AND day = $2), 0)`, org, dayOf(time.Now())).
 		Scan(&last, &next, &v.NewItems, &v.ReadBytes)

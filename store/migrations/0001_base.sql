@@ -203,12 +203,13 @@ CREATE TABLE mailboxes (
 	created_at BIGINT NOT NULL
 );
 CREATE UNIQUE INDEX mailboxes_provider ON mailboxes (connection_id, provider_id);
-CREATE INDEX mailboxes_name ON mailboxes (org_id, selected, name_folded, id);
+CREATE INDEX mailboxes_name ON mailboxes (org_id, selected, name_folded, id, search);
 CREATE INDEX mailboxes_status ON mailboxes (org_id, selected, status, name_folded, id);
 CREATE INDEX mailboxes_last ON mailboxes (org_id, selected, last_run_at, id);
 CREATE INDEX mailboxes_items ON mailboxes (org_id, selected, items, id);
 CREATE INDEX mailboxes_size ON mailboxes (org_id, selected, size_bytes, id);
 CREATE INDEX mailboxes_due ON mailboxes (next_run_at) WHERE next_run_at > 0;
+CREATE INDEX mailboxes_next ON mailboxes (org_id, next_run_at, id) WHERE next_run_at > 0;
 
 CREATE TABLE runs (
 	id TEXT PRIMARY KEY,
