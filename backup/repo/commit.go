@@ -2,7 +2,9 @@ package repo
 
 import (
 	"context"
+	"crypto/cipher"
 	"crypto/rand"
+	"crypto/sha256"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -39,20 +41,31 @@ type commitRecord struct {
 	At      int64  `cbor:"2,keyasint"` // Unix milliseconds
 	Root    MetaID `cbor:"3,keyasint"`
 	Partial bool   `cbor:"4,keyasint"`
-	Info    []byte `cbor:"5,keyasint"`
+	Info    []byte `cbor:"5,keyasint"` // sealed under the source's key
 	Packs   []Pack `cbor:"6,keyasint"`
 }
 
-const commitMagic = "HFCMIT01"
-
-// commitHeader is magic ‖ key epoch ‖ salt.
-const commitHeader = 8 + 4 + 16
+// A commit is magic ‖ key epoch ‖ salt ‖ the record, compressed and sealed
+// under the tenant's key: what other sources rely on, the packs with their
+// shared pieces, can be read without the source's key.
+const (
+	commitMagic  = "HFCMIT01"
+	commitHeader = 8 + 4 + 16
+)
 
 // Commit makes everything that was put durable and creates the commit. It
 // returns ErrCommitExists if the source has a commit c.Seq already. The writer
 // has ended in any case.
 func (w *Writer) Commit(ctx context.Context, c Commit) (Committed, error) {
-	defer w.Abort()
+	w.life.Lock()
+	defer w.life.Unlock()
+	defer w.end()
+	if c.Seq < 1 {
+		return Committed{}, fmt.Errorf("commits count from 1, this is %d", c.Seq)
+	}
+	if err := w.usable(); err != nil {
+		return Committed{}, err
+	}
 	if err := w.flush(ctx); err != nil {
 		return Committed{}, err
 	}
@@ -74,16 +87,24 @@ func (w *Writer) Commit(ctx context.Context, c Commit) (Committed, error) {
 	return done, nil
 }
 
+// commitKeys are the keys of one commit: they seal once each.
+func commitKeys(tenantKey, sourceKey, salt []byte) (record, info cipher.AEAD) {
+	return newGCM(derive(tenantKey, salt, "commit")), newGCM(derive(sourceKey, salt, "commit info"))
+}
+
 func (w *Writer) sealCommit(c Commit) ([]byte, error) {
-	plain, err := encMode.Marshal(commitRecord{c.Seq, c.At.UnixMilli(), c.Root, c.Partial, c.Info, c.Packs})
-	if err != nil {
-		return nil, fmt.Errorf("encode commit: %w", err)
-	}
 	header := binary.BigEndian.AppendUint32([]byte(commitMagic), w.epoch)
 	salt := make([]byte, 16)
 	rand.Read(salt)
 	header = append(header, salt...)
-	data := newGCM(derive(w.sourceKey, salt, "commit")).Seal(header, blobNonce(0), w.r.compress(plain), commitData(w.tenant, w.source, c.Seq, header))
+	bound := commitData(w.tenant, w.source, c.Seq, header)
+	forRecord, forInfo := commitKeys(w.tenantKey, w.sourceKey, salt)
+	info := forInfo.Seal(nil, blobNonce(0), w.r.compress(nil, c.Info), bound)
+	plain, err := encMode.Marshal(commitRecord{c.Seq, c.At.UnixMilli(), c.Root, c.Partial, info, c.Packs})
+	if err != nil {
+		return nil, fmt.Errorf("encode commit: %w", err)
+	}
+	data := forRecord.Seal(header, blobNonce(0), w.r.compress(nil, plain), bound)
 	if len(data) > maxCommit {
 		return nil, fmt.Errorf("commit of %d bytes: %w", len(data), ErrTooLarge)
 	}
@@ -102,6 +123,9 @@ func commitData(tenant, source string, seq int64, header []byte) []byte {
 
 // Commit reads a commit of a source, or returns ErrNotExist.
 func (r *Repository) Commit(ctx context.Context, tenant, source string, seq int64) (Commit, error) {
+	if err := errors.Join(validName(tenant), validName(source)); err != nil {
+		return Commit{}, err
+	}
 	key := commitKey(tenant, source, seq)
 	data, err := get(ctx, r.storage, key, 0, -1, maxCommit)
 	if err != nil {
@@ -110,21 +134,35 @@ func (r *Repository) Commit(ctx context.Context, tenant, source string, seq int6
 	if len(data) < commitHeader+gcmOverhead || string(data[:8]) != commitMagic {
 		return Commit{}, damaged(key, "it does not begin like a commit")
 	}
-	sourceKey, err := r.keys.source(ctx, tenant, source, binary.BigEndian.Uint32(data[8:]))
+	epoch := binary.BigEndian.Uint32(data[8:])
+	tenantKey, err := r.keys.tenant(ctx, tenant, epoch)
 	if err != nil {
 		return Commit{}, err
 	}
-	plain, err := newGCM(derive(sourceKey, data[12:commitHeader], "commit")).Open(nil, blobNonce(0), data[commitHeader:], commitData(tenant, source, seq, data))
+	sourceKey, err := r.keys.source(ctx, tenant, source, epoch)
 	if err != nil {
-		return Commit{}, damaged(key, "it does not open under the source's key")
+		return Commit{}, err
+	}
+	bound := commitData(tenant, source, seq, data)
+	forRecord, forInfo := commitKeys(tenantKey, sourceKey, data[12:commitHeader])
+	plain, err := forRecord.Open(nil, blobNonce(0), data[commitHeader:], bound)
+	if err != nil {
+		return Commit{}, damaged(key, "it does not open under the tenant's key")
 	}
 	c, err := r.decodeCommit(plain)
 	if err != nil || c.Seq != seq {
 		return Commit{}, damaged(key, "it can't be decoded")
 	}
+	if c.Info, err = forInfo.Open(nil, blobNonce(0), c.Info, bound); err != nil {
+		return Commit{}, damaged(key, "it does not open under the source's key")
+	}
+	if c.Info, err = r.expand(c.Info); err != nil {
+		return Commit{}, damaged(key, "it can't be decompressed")
+	}
 	return c, nil
 }
 
+// decodeCommit leaves the commit's Info sealed.
 func (r *Repository) decodeCommit(payload []byte) (Commit, error) {
 	plain, err := r.expand(payload)
 	if err != nil {
@@ -133,6 +171,11 @@ func (r *Repository) decodeCommit(payload []byte) (Commit, error) {
 	var c commitRecord
 	if err := decMode.Unmarshal(plain, &c); err != nil {
 		return Commit{}, err
+	}
+	for _, p := range c.Packs {
+		if p.Kind != PackData && p.Kind != PackMeta || p.Length < 0 || len(p.SHA256) != sha256.Size {
+			return Commit{}, errors.New("it names an impossible pack")
+		}
 	}
 	return Commit{Seq: c.Seq, At: time.UnixMilli(c.At).UTC(), Root: c.Root, Partial: c.Partial, Info: c.Info, Packs: c.Packs}, nil
 }
@@ -162,7 +205,7 @@ func (r *Repository) Commits(ctx context.Context, tenant, source string, after i
 	}
 }
 
-// Tenants lists the tenants that have objects.
+// Tenants lists the tenants that have objects. It goes through all of them.
 func (r *Repository) Tenants(ctx context.Context) ([]string, error) { return r.names(ctx, "t/") }
 
 // Sources lists the sources of a tenant that have commits.

@@ -12,6 +12,7 @@ import (
 	"path"
 	"strings"
 	"sync"
+	"time"
 )
 
 // Dir is a Storage in a folder. Objects are written to a temporary name,
@@ -22,9 +23,12 @@ type Dir struct {
 	made sync.Map // folders that exist
 }
 
-// uploads is the folder of objects under way; what a crash leaves there is
-// deleted by the next OpenDir that finds it old.
-const uploads = ".uploads"
+// uploads is the folder of objects under way. What a crash leaves there is
+// deleted by the first OpenDir an hour later: no upload stands still for long.
+const (
+	uploads   = ".uploads"
+	uploadAge = time.Hour
+)
 
 // OpenDir opens a folder as a Storage, making it with mode 0700.
 func OpenDir(name string) (*Dir, error) {
@@ -36,11 +40,35 @@ func OpenDir(name string) (*Dir, error) {
 		return nil, err
 	}
 	d := &Dir{root: root}
-	if err := d.mkdir(uploads); err != nil {
+	if err := errors.Join(d.mkdir(uploads), d.clean()); err != nil {
 		root.Close()
 		return nil, err
 	}
 	return d, nil
+}
+
+// clean deletes what crashed uploads left.
+func (d *Dir) clean() error {
+	list, err := fs.ReadDir(d.root.FS(), uploads)
+	if err != nil {
+		return err
+	}
+	for _, e := range list {
+		info, err := e.Info()
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // its upload ended meanwhile
+		}
+		if err != nil {
+			return err
+		}
+		if time.Since(info.ModTime()) < uploadAge {
+			continue
+		}
+		if err := d.root.Remove(uploads + "/" + e.Name()); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
 }
 
 // Close closes the folder.
@@ -125,9 +153,12 @@ func (u *dirUpload) Abort() {
 }
 
 // Open implements Storage.
-func (d *Dir) Open(_ context.Context, key string, offset, length int64) (io.ReadCloser, error) {
+func (d *Dir) Open(ctx context.Context, key string, offset, length int64) (io.ReadCloser, error) {
 	if !validKey(key) {
 		return nil, badKey(key)
+	}
+	if _, err := d.Stat(ctx, key); err != nil {
+		return nil, err
 	}
 	f, err := d.root.Open(key)
 	if err != nil {
@@ -154,6 +185,9 @@ func (d *Dir) Stat(_ context.Context, key string) (int64, error) {
 	info, err := d.root.Stat(key)
 	if err != nil {
 		return 0, notExist(key, err)
+	}
+	if info.IsDir() {
+		return 0, fmt.Errorf("%s: %w", key, ErrNotExist)
 	}
 	return info.Size(), nil
 }
@@ -201,9 +235,9 @@ func (d *Dir) List(ctx context.Context, prefix string) iter.Seq2[Entry, error] {
 }
 
 // Delete implements Storage.
-func (d *Dir) Delete(_ context.Context, key string) error {
-	if !validKey(key) {
-		return badKey(key)
+func (d *Dir) Delete(ctx context.Context, key string) error {
+	if _, err := d.Stat(ctx, key); err != nil {
+		return err
 	}
 	if err := d.root.Remove(key); err != nil {
 		return notExist(key, err)

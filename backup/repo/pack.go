@@ -17,12 +17,14 @@ import (
 // A pack is
 //
 //	header   magic (8) ‖ pack id (16) ‖ key epoch (4) ‖ kind (1) ‖ zeros (3)
-//	blobs    each a frame (16) and a sealed blob
+//	blobs    each a frame (16) and a sealed blob: its codec (1) ‖ its bytes
 //	footer   a frame and a sealed footer: what the blobs hold
 //	trailer  length of the footer with its frame (4) ‖ magic (8)
 //
 // A frame is magic (4) ‖ type (1) ‖ zeros (3) ‖ length of the sealed blob (4) ‖
-// number (4), all big-endian, so that a damaged pack can be scanned again.
+// number (4), all big-endian, so that a damaged pack can be scanned again: see
+// Repository.Rescan. A footer is CBOR without a codec. What opens to a group or
+// to metadata begins with a table of its pieces: see group.
 const (
 	packMagic   = "HFPACK01"
 	endMagic    = "HFPKEND1"
@@ -91,6 +93,15 @@ type packWriter struct {
 	sum    hash.Hash
 	offset int64
 	footer footer
+	pieces int
+}
+
+// maxPackPieces closes a pack, so that its footer stays below maxFooter.
+const maxPackPieces = 50_000
+
+// full says that the pack has to be closed.
+func (p *packWriter) full(target int) bool {
+	return p.offset >= int64(target) || p.pieces >= maxPackPieces
 }
 
 func newPackWriter(ctx context.Context, s Storage, tenant, source string, kind PackKind, epoch uint32) (*packWriter, error) {
@@ -107,7 +118,11 @@ func newPackWriter(ctx context.Context, s Storage, tenant, source string, kind P
 func (p *packWriter) write(b []byte) error {
 	p.sum.Write(b)
 	p.offset += int64(len(b))
-	if _, err := p.upload.Write(b); err != nil {
+	n, err := p.upload.Write(b)
+	if err == nil && n < len(b) {
+		err = io.ErrShortWrite
+	}
+	if err != nil {
 		return fmt.Errorf("write pack: %w", err)
 	}
 	return nil
@@ -121,33 +136,39 @@ func newFrame(kind byte, length int, number uint32) []byte {
 
 // add seals a compressed blob under a key of its source and appends it.
 func (p *packWriter) add(kind byte, key, payload []byte, pieces []footerPiece) ([]Location, error) {
-	number := uint32(len(p.footer.Blobs))
-	frame := newFrame(kind, len(payload)+gcmOverhead, number)
-	sealed := newGCM(blobKey(key, p.id, kind, number)).Seal(nil, blobNonce(number), payload, blobData(p.tenant, p.id, p.epoch, frame))
-	return p.append(kind, frame, sealed, pieces)
+	number := uint32(len(p.footer.Blobs)) //nolint:gosec // at most maxPackPieces
+	buf := takeBuffer(frameSize + len(payload) + gcmOverhead)
+	defer giveBuffer(buf)
+	out := append(*buf, newFrame(kind, len(payload)+gcmOverhead, number)...)
+	out = newGCM(blobKey(key, p.id, kind, number)).Seal(out, blobNonce(number), payload, blobData(p.tenant, p.id, p.epoch, out))
+	return p.append(kind, out, pieces)
 }
 
 // addShared seals a compressed shared piece under its own key and appends it.
 func (p *packWriter) addShared(key, payload []byte, piece footerPiece) ([]Location, error) {
-	nonce := make([]byte, nonceSize, nonceSize+len(payload)+gcmOverhead)
+	length := nonceSize + len(payload) + gcmOverhead
+	buf := takeBuffer(frameSize + length)
+	defer giveBuffer(buf)
+	out := append(*buf, newFrame(blobShared, length, uint32(len(p.footer.Blobs)))...) //nolint:gosec // at most maxPackPieces
+	nonce := make([]byte, nonceSize)
 	rand.Read(nonce)
-	sealed := newGCM(key).Seal(nonce, nonce, payload, sharedData(p.tenant, piece.ID))
-	return p.append(blobShared, newFrame(blobShared, len(sealed), uint32(len(p.footer.Blobs))), sealed, []footerPiece{piece})
+	out = newGCM(key).Seal(append(out, nonce...), nonce, payload, sharedData(p.tenant, piece.ID))
+	return p.append(blobShared, out, []footerPiece{piece})
 }
 
-func (p *packWriter) append(kind byte, frame, sealed []byte, pieces []footerPiece) ([]Location, error) {
-	if len(sealed) > maxSealed {
-		return nil, fmt.Errorf("blob of %d bytes is too large", len(sealed))
+// append writes a sealed blob with its frame.
+func (p *packWriter) append(kind byte, framed []byte, pieces []footerPiece) ([]Location, error) {
+	sealed := len(framed) - frameSize
+	if sealed > maxSealed || p.offset+int64(len(framed)) > maxPack-maxFooter {
+		return nil, fmt.Errorf("blob of %d bytes is too large", sealed)
 	}
-	blob := footerBlob{Type: kind, Offset: p.offset, Length: uint32(len(sealed)), Pieces: pieces}
-	if err := p.write(frame); err != nil {
+	blob := footerBlob{Type: kind, Offset: p.offset, Length: uint32(sealed), Pieces: pieces} //nolint:gosec // below maxSealed
+	if err := p.write(framed); err != nil {
 		return nil, err
 	}
-	if err := p.write(sealed); err != nil {
-		return nil, err
-	}
-	locations := blob.locations(p.id, p.kind, p.epoch, uint32(len(p.footer.Blobs)))
+	locations := blob.locations(p.id, p.kind, p.epoch, uint32(len(p.footer.Blobs))) //nolint:gosec // at most maxPackPieces
 	p.footer.Blobs = append(p.footer.Blobs, blob)
+	p.pieces += len(pieces)
 	return locations, nil
 }
 
@@ -166,7 +187,10 @@ func (p *packWriter) close(ctx context.Context, tenantKey []byte) (Pack, error) 
 	if err != nil {
 		return Pack{}, fmt.Errorf("encode footer: %w", err)
 	}
-	number := uint32(len(p.footer.Blobs))
+	if len(plain) > maxFooter-frameSize-gcmOverhead {
+		return Pack{}, fmt.Errorf("footer of %d bytes is too large", len(plain))
+	}
+	number := uint32(len(p.footer.Blobs)) //nolint:gosec // at most maxPackPieces
 	frame := newFrame(blobFooter, len(plain)+gcmOverhead, number)
 	sealed := newGCM(blobKey(tenantKey, p.id, blobFooter, number)).Seal(nil, blobNonce(number), plain, blobData(p.tenant, p.id, p.epoch, frame))
 	end := binary.BigEndian.AppendUint32(nil, uint32(frameSize+len(sealed)))

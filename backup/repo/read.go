@@ -19,16 +19,31 @@ func (r *Repository) locate(ctx context.Context, tenant string, id PieceID) (Loc
 	return at, nil
 }
 
-// openBlob opens a blob under a source's key and returns its bytes.
-func (r *Repository) openBlob(ctx context.Context, tenant, source string, at Location) ([]byte, error) {
-	name := blobName{at.Pack, at.Blob}
+// cachedBlob is openBlob, keeping what was opened last.
+func (r *Repository) cachedBlob(ctx context.Context, tenant, source string, at Location) ([]byte, error) {
+	name := blobName{tenant, source, at.Pack, at.Blob}
 	if data, ok := r.cache.get(name); ok {
 		return data, nil
 	}
+	data, err := r.openBlob(ctx, tenant, source, at)
+	if err != nil {
+		return nil, err
+	}
+	r.cache.put(name, data)
+	return data, nil
+}
+
+// openBlob opens a blob under a source's key and returns its bytes.
+func (r *Repository) openBlob(ctx context.Context, tenant, source string, at Location) ([]byte, error) {
 	frame, sealed, err := r.readBlob(ctx, tenant, at)
 	if err != nil {
 		return nil, err
 	}
+	return r.unseal(ctx, tenant, source, at, frame, sealed)
+}
+
+// unseal opens a sealed blob of a source.
+func (r *Repository) unseal(ctx context.Context, tenant, source string, at Location, frame, sealed []byte) ([]byte, error) {
 	key, err := r.keys.source(ctx, tenant, source, at.Epoch)
 	if err != nil {
 		return nil, err
@@ -41,7 +56,6 @@ func (r *Repository) openBlob(ctx context.Context, tenant, source string, at Loc
 	if err != nil {
 		return nil, damaged(packKey(tenant, at.Kind, at.Pack), fmt.Sprintf("blob %d does not decompress", at.Blob))
 	}
-	r.cache.put(name, data)
 	return data, nil
 }
 
@@ -59,7 +73,7 @@ func (r *Repository) readPiece(ctx context.Context, tenant, source string, id Pi
 	if err != nil {
 		return nil, err
 	}
-	data, err := r.openBlob(ctx, tenant, source, at)
+	data, err := r.cachedBlob(ctx, tenant, source, at)
 	if err != nil {
 		return nil, err
 	}
@@ -76,7 +90,8 @@ func (r *Repository) readPiece(ctx context.Context, tenant, source string, id Pi
 	return data, nil
 }
 
-// readShared reads a shared piece with the key from its recipe.
+// readShared reads a shared piece with the key from its recipe and checks that
+// it is the one.
 func (r *Repository) readShared(ctx context.Context, tenant string, p SharedPiece) ([]byte, error) {
 	at, err := r.locate(ctx, tenant, p.ID)
 	if err != nil {
@@ -102,8 +117,12 @@ func (r *Repository) openShared(ctx context.Context, tenant string, p SharedPiec
 	if err != nil {
 		return nil, damaged(key, fmt.Sprintf("blob %d does not decompress", at.Blob))
 	}
-	if len(data) != int(at.Size) {
-		return nil, damaged(key, fmt.Sprintf("blob %d has another length than its piece", at.Blob))
+	s, err := r.keys.secrets(ctx, tenant)
+	if err != nil {
+		return nil, err
+	}
+	if hash := sha256.Sum256(data); len(data) != int(at.Size) || s.sharedID(hash[:]) != p.ID {
+		return nil, damaged(key, fmt.Sprintf("blob %d holds another piece than the index says", at.Blob))
 	}
 	return data, nil
 }
@@ -118,7 +137,7 @@ func (r *Repository) ReadMeta(ctx context.Context, tenant, source string, kind b
 }
 
 func (r *Repository) readMetaAt(ctx context.Context, tenant, source string, kind byte, id MetaID, at Location) ([]byte, error) {
-	data, err := r.openBlob(ctx, tenant, source, at)
+	data, err := r.cachedBlob(ctx, tenant, source, at)
 	if err != nil {
 		return nil, err
 	}

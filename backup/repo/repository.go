@@ -24,12 +24,13 @@ const (
 	maxSealed    = 8 << 20
 	maxOpened    = 16 << 20
 	maxPack      = 64 << 20
-	maxFooter    = 8 << 20
+	maxFooter    = 4 << 20
 	maxCommit    = 4 << 20
 	maxParts     = 4096
 	sharedLeast  = 48 << 10 // decoded runs from here on are shared pieces
 	groupPiece   = 48 << 10 // pieces below are grouped
 	groupTarget  = 128 << 10
+	groupPieces  = 4096 // most pieces of a group
 	targetPack   = 16 << 20
 	maxNameBytes = 128
 )
@@ -83,11 +84,11 @@ func Open(ctx context.Context, storage Storage, keys KeyStore, index Index, opti
 	if options.TargetPack <= 0 {
 		options.TargetPack = targetPack
 	}
-	encoder, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(2), zstd.WithWindowSize(1<<20))
+	encoder, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithWindowSize(1<<20))
 	if err != nil {
 		return nil, fmt.Errorf("make compressor: %w", err)
 	}
-	decoder, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(2), zstd.WithDecoderMaxMemory(maxOpened))
+	decoder, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(0), zstd.WithDecoderMaxMemory(maxOpened))
 	if err != nil {
 		return nil, fmt.Errorf("make decompressor: %w", err)
 	}
@@ -141,13 +142,14 @@ const (
 	codecZstd  = 1
 )
 
-// compress returns data with its codec before it.
-func (r *Repository) compress(data []byte) []byte {
-	out := r.encoder.EncodeAll(data, append(make([]byte, 0, len(data)/2+64), codecZstd))
-	if len(out) <= len(data) {
-		return out
+// compress appends data to dst, with its codec before it.
+func (r *Repository) compress(dst, data []byte) []byte {
+	start := len(dst)
+	dst = r.encoder.EncodeAll(data, append(dst, codecZstd))
+	if len(dst)-start <= len(data) {
+		return dst
 	}
-	return append([]byte{codecPlain}, data...)
+	return append(append(dst[:start], codecPlain), data...)
 }
 
 // expand reverses compress.
@@ -187,8 +189,9 @@ type blobCache struct {
 }
 
 type blobName struct {
-	pack   PackID
-	number uint32
+	tenant, source string
+	pack           PackID
+	number         uint32
 }
 
 const maxCached = 16 << 20

@@ -27,7 +27,8 @@ type Storage interface {
 	// Stat returns the size of an object in bytes, or ErrNotExist.
 	Stat(ctx context.Context, key string) (int64, error)
 	// List yields the objects whose keys start with prefix, which ends in a
-	// slash or is empty, in order of their keys.
+	// slash or is empty. Those below one folder come together, and in order of
+	// their names within it.
 	List(ctx context.Context, prefix string) iter.Seq2[Entry, error]
 	// Delete removes an object, or returns ErrNotExist.
 	Delete(ctx context.Context, key string) error
@@ -57,7 +58,11 @@ func put(ctx context.Context, s Storage, key string, data []byte) error {
 		return err
 	}
 	defer u.Abort()
-	if _, err := u.Write(data); err != nil {
+	n, err := u.Write(data)
+	if err == nil && n < len(data) {
+		err = io.ErrShortWrite
+	}
+	if err != nil {
 		return err
 	}
 	return u.Commit(ctx)

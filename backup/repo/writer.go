@@ -1,7 +1,6 @@
 package repo
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -12,6 +11,10 @@ import (
 // Writer adds a commit to a source. PutContent and PutMeta may be called from
 // several goroutines, Commit and Abort once, after them. What a Writer wrote
 // can be read when Commit returned and the Index knows it.
+//
+// When writing to the storage failed once, the writer is of no more use: other
+// content may refer to what was lost, so everything after, Commit as well,
+// returns that error.
 type Writer struct {
 	r              *Repository
 	tenant, source string
@@ -20,17 +23,20 @@ type Writer struct {
 	sourceKey      []byte
 	secrets        secrets
 
+	// life is held for reading from the claim of a piece until it is written,
+	// and for writing to end, so that no commit misses a piece under way.
+	life  sync.RWMutex
+	ended bool
+
 	mu      sync.Mutex
+	failure error            // the first of the storage
 	known   map[PieceID]bool // pieces of this writer, or found in the index
-	group   bytes.Buffer     // small pieces that wait for their blob
-	grouped []footerPiece
-	metas   bytes.Buffer // the same for metadata
-	metaIDs []footerPiece
+	group   group            // small pieces that wait for their blob
+	metas   group            // the same for metadata
 	packs   map[PackKind]*packWriter
 	done    []Pack
 	objects []Object
 	bytes   int64
-	closed  bool
 }
 
 // Object is a piece or metadata blob that a commit adds, with its place.
@@ -55,25 +61,66 @@ func (r *Repository) NewWriter(ctx context.Context, tenant, source string) (*Wri
 	if w.sourceKey, err = r.keys.source(ctx, tenant, source, w.epoch); err != nil {
 		return nil, err
 	}
-	w.secrets, err = r.keys.secrets(ctx, tenant)
-	return w, err
+	if w.secrets, err = r.keys.secrets(ctx, tenant); err != nil {
+		return nil, err
+	}
+	return w, nil
 }
 
 // Written returns how many bytes the writer's packs have so far.
 func (w *Writer) Written() int64 {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.bytes + int64(w.group.Len()+w.metas.Len())
+	return w.bytes + int64(len(w.group.data)+len(w.metas.data))
 }
 
-// claim says whether a piece has to be written, and that this caller does it.
+var errEnded = errors.New("the writer has ended")
+
+// begin says whether the writer can still be used; if so, the caller holds
+// life for reading.
+func (w *Writer) begin() error {
+	w.life.RLock()
+	if err := w.usable(); err != nil {
+		w.life.RUnlock()
+		return err
+	}
+	return nil
+}
+
+// usable is called with life held.
+func (w *Writer) usable() error {
+	if w.ended {
+		return errEnded
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.failure != nil {
+		return fmt.Errorf("the writer failed before: %w", w.failure)
+	}
+	return nil
+}
+
+// fail notes an error of the storage and returns it.
+func (w *Writer) fail(err error) error {
+	if err != nil {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		if w.failure == nil {
+			w.failure = err
+		}
+	}
+	return err
+}
+
+// claim says whether a piece has to be written, and that this caller does it:
+// it must, or fail the writer.
 func (w *Writer) claim(ctx context.Context, id PieceID) (bool, error) {
 	w.mu.Lock()
-	if w.known[id] {
-		w.mu.Unlock()
+	known := w.known[id]
+	w.mu.Unlock()
+	if known {
 		return false, nil
 	}
-	w.mu.Unlock()
 	found, err := w.r.index.Locate(ctx, w.tenant, []PieceID{id})
 	if err != nil {
 		return false, fmt.Errorf("look a piece up: %w", err)
@@ -88,176 +135,165 @@ func (w *Writer) claim(ctx context.Context, id PieceID) (bool, error) {
 	return !there, nil
 }
 
+// put claims a piece and has it written if it is new.
+func (w *Writer) put(ctx context.Context, id PieceID, write func(context.Context) error) error {
+	if err := w.begin(); err != nil {
+		return err
+	}
+	defer w.life.RUnlock()
+	if fresh, err := w.claim(ctx, id); err != nil || !fresh {
+		return err
+	}
+	// Others may rely on the claimed piece, so it is not given up half way.
+	return w.fail(write(context.WithoutCancel(ctx)))
+}
+
 // putSource stores a piece that belongs to the source.
 func (w *Writer) putSource(ctx context.Context, data []byte) (PieceID, error) {
 	hash := sha256.Sum256(data)
 	id := w.secrets.sourceID(w.source, hash[:])
-	if fresh, err := w.claim(ctx, id); err != nil || !fresh {
-		return id, err
-	}
-	if len(data) >= groupPiece {
-		return id, w.addBlob(ctx, PackData, blobGroup, w.r.compress(data), []footerPiece{{ID: id, Size: uint32(len(data))}})
-	}
-	w.mu.Lock()
-	w.grouped = append(w.grouped, footerPiece{ID: id, Start: uint32(w.group.Len()), Size: uint32(len(data))})
-	w.group.Write(data)
-	full := w.group.Len() >= groupTarget
-	blob, pieces := w.takeGroup(full)
-	w.mu.Unlock()
-	if !full {
-		return id, nil
-	}
-	return id, w.addBlob(ctx, PackData, blobGroup, w.r.compress(blob), pieces)
+	return id, w.put(ctx, id, func(ctx context.Context) error {
+		if len(data) < groupPiece {
+			return w.gather(ctx, PackData, &w.group, id, data)
+		}
+		alone := group{}
+		alone.data, alone.pieces = data, []footerPiece{{ID: id, Size: uint32(len(data))}} //nolint:gosec // at most maxPiece
+		return w.addGroup(ctx, PackData, alone)
+	})
 }
 
-// takeGroup returns the waiting pieces and starts a new group, if now.
-func (w *Writer) takeGroup(now bool) ([]byte, []footerPiece) {
-	if !now {
-		return nil, nil
+// gather adds a small piece to a group, and the group to a pack when it is full.
+func (w *Writer) gather(ctx context.Context, kind PackKind, g *group, id PieceID, parts ...[]byte) error {
+	w.mu.Lock()
+	g.add(id, parts...)
+	if !g.full() {
+		w.mu.Unlock()
+		return nil
 	}
-	blob, pieces := bytes.Clone(w.group.Bytes()), w.grouped
-	w.group.Reset()
-	w.grouped = nil
-	return blob, pieces
+	taken := g.take()
+	w.mu.Unlock()
+	return w.addGroup(ctx, kind, taken)
+}
+
+// addGroup compresses a group and appends it to a pack.
+func (w *Writer) addGroup(ctx context.Context, kind PackKind, g group) error {
+	if len(g.pieces) == 0 {
+		return nil
+	}
+	plain, packed := takeBuffer(len(g.data)+5*len(g.pieces)+5), takeBuffer(len(g.data)/2)
+	defer giveBuffer(plain)
+	defer giveBuffer(packed)
+	*plain = g.blob(*plain)
+	*packed = w.r.compress(*packed, *plain)
+	blob := blobGroup
+	if kind == PackMeta {
+		blob = blobMeta
+	}
+	return w.append(ctx, kind, func(p *packWriter) ([]Location, error) {
+		return p.add(blob, w.sourceKey, *packed, g.pieces)
+	}, g.pieces)
 }
 
 // putShared stores a piece that all sources of the tenant share.
 func (w *Writer) putShared(ctx context.Context, data []byte) (SharedPiece, error) {
 	hash := sha256.Sum256(data)
 	s := SharedPiece{ID: w.secrets.sharedID(hash[:]), Key: w.secrets.sharedKey(hash[:])}
-	fresh, err := w.claim(ctx, s.ID)
-	if err != nil || !fresh {
-		return s, err
-	}
-	payload := w.r.compress(data)
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	pack, err := w.pack(ctx, PackData)
-	if err != nil {
-		return s, err
-	}
-	locations, err := pack.addShared(s.Key, payload, footerPiece{ID: s.ID, Size: uint32(len(data))})
-	if err != nil {
-		return s, err
-	}
-	return s, w.added(ctx, pack, []footerPiece{{ID: s.ID}}, locations, len(payload))
+	return s, w.put(ctx, s.ID, func(ctx context.Context) error {
+		packed := takeBuffer(len(data) + 64)
+		defer giveBuffer(packed)
+		*packed = w.r.compress(*packed, data)
+		piece := footerPiece{ID: s.ID, Size: uint32(len(data))} //nolint:gosec // at most maxPiece
+		return w.append(ctx, PackData, func(p *packWriter) ([]Location, error) {
+			return p.addShared(s.Key, *packed, piece)
+		}, []footerPiece{piece})
+	})
 }
 
 // PutMeta stores a metadata blob of at most MaxMeta bytes, once however often
-// it is given, and returns its identifier.
+// it is given, and returns its identifier. Kind has to be named again to read
+// it, so that one kind is never taken for another.
 func (w *Writer) PutMeta(ctx context.Context, kind byte, data []byte) (MetaID, error) {
 	if len(data) > MaxMeta {
 		return MetaID{}, fmt.Errorf("metadata of %d bytes: %w", len(data), ErrTooLarge)
 	}
 	hash := sha256.Sum256(data)
 	id := w.secrets.metaID(w.source, kind, hash[:])
-	if fresh, err := w.claim(ctx, PieceID(id)); err != nil || !fresh {
-		return id, err
-	}
-	w.mu.Lock()
-	// The kind stands before the data, so that a reader can't take one for another.
-	w.metaIDs = append(w.metaIDs, footerPiece{ID: PieceID(id), Start: uint32(w.metas.Len()), Size: uint32(len(data) + 1)})
-	w.metas.WriteByte(kind)
-	w.metas.Write(data)
-	full := w.metas.Len() >= groupTarget
-	blob, pieces := w.takeMetas(full)
-	w.mu.Unlock()
-	if !full {
-		return id, nil
-	}
-	return id, w.addBlob(ctx, PackMeta, blobMeta, w.r.compress(blob), pieces)
+	return id, w.put(ctx, PieceID(id), func(ctx context.Context) error {
+		return w.gather(ctx, PackMeta, &w.metas, PieceID(id), []byte{kind}, data)
+	})
 }
 
-func (w *Writer) takeMetas(now bool) ([]byte, []footerPiece) {
-	if !now {
-		return nil, nil
+// append lets add put a blob into the open pack of a kind, and closes the pack
+// when it is full. Others go on in the next one meanwhile.
+func (w *Writer) append(ctx context.Context, kind PackKind, add func(*packWriter) ([]Location, error), pieces []footerPiece) error {
+	full, err := w.appendOpen(ctx, kind, add, pieces)
+	if err != nil || full == nil {
+		return err
 	}
-	blob, pieces := bytes.Clone(w.metas.Bytes()), w.metaIDs
-	w.metas.Reset()
-	w.metaIDs = nil
-	return blob, pieces
+	return w.closePack(ctx, full)
 }
 
-// addBlob appends a compressed blob of the source to a pack.
-func (w *Writer) addBlob(ctx context.Context, kind PackKind, blob byte, payload []byte, pieces []footerPiece) error {
+// appendOpen returns the pack if it has to be closed.
+func (w *Writer) appendOpen(ctx context.Context, kind PackKind, add func(*packWriter) ([]Location, error), pieces []footerPiece) (*packWriter, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	pack, err := w.pack(ctx, kind)
+	p := w.packs[kind]
+	if p == nil {
+		var err error
+		p, err = newPackWriter(ctx, w.r.storage, w.tenant, w.source, kind, w.epoch)
+		if p != nil {
+			w.packs[kind] = p
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	before := p.offset
+	at, err := add(p)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	locations, err := pack.add(blob, w.sourceKey, payload, pieces)
-	if err != nil {
-		return err
-	}
-	return w.added(ctx, pack, pieces, locations, len(payload))
-}
-
-var errClosed = errors.New("the writer has ended")
-
-// pack returns the open pack of a kind. Called with the mutex held.
-func (w *Writer) pack(ctx context.Context, kind PackKind) (*packWriter, error) {
-	if w.closed {
-		return nil, errClosed
-	}
-	if p := w.packs[kind]; p != nil {
-		return p, nil
-	}
-	p, err := newPackWriter(ctx, w.r.storage, w.tenant, w.source, kind, w.epoch)
-	if p != nil {
-		w.packs[kind] = p
-	}
-	return p, err
-}
-
-// added notes what a blob holds and closes the pack when it is full. Called
-// with the mutex held.
-func (w *Writer) added(ctx context.Context, p *packWriter, pieces []footerPiece, at []Location, size int) error {
 	for i, piece := range pieces {
 		w.objects = append(w.objects, Object{ID: piece.ID, Location: at[i]})
 	}
-	w.bytes += int64(size)
-	if p.offset < int64(w.r.options.TargetPack) {
-		return nil
+	w.bytes += p.offset - before
+	if !p.full(w.r.options.TargetPack) {
+		return nil, nil
 	}
-	return w.closePack(ctx, p)
+	delete(w.packs, kind)
+	return p, nil
 }
 
+// closePack makes a pack durable that no one else writes to any more.
 func (w *Writer) closePack(ctx context.Context, p *packWriter) error {
-	delete(w.packs, p.kind)
 	done, err := p.close(ctx, w.tenantKey)
 	if err != nil {
 		p.upload.Abort()
 		return err
 	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	w.done = append(w.done, done)
 	return nil
 }
 
 // flush makes everything durable. The data comes first: metadata never refers
-// to what is not there.
+// to what is not there. Called with life held for writing.
 func (w *Writer) flush(ctx context.Context) error {
-	w.mu.Lock()
-	group, grouped := w.takeGroup(w.group.Len() > 0 || len(w.grouped) > 0)
-	metas, metaIDs := w.takeMetas(w.metas.Len() > 0)
-	w.mu.Unlock()
-	if len(grouped) > 0 {
-		if err := w.addBlob(ctx, PackData, blobGroup, w.r.compress(group), grouped); err != nil {
-			return err
-		}
+	if err := w.addGroup(ctx, PackData, w.group.take()); err != nil {
+		return err
 	}
-	if len(metaIDs) > 0 {
-		if err := w.addBlob(ctx, PackMeta, blobMeta, w.r.compress(metas), metaIDs); err != nil {
-			return err
-		}
+	if err := w.addGroup(ctx, PackMeta, w.metas.take()); err != nil {
+		return err
 	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
 	for _, kind := range []PackKind{PackData, PackMeta} {
-		if p := w.packs[kind]; p != nil {
-			if err := w.closePack(ctx, p); err != nil {
-				return err
-			}
+		p := w.packs[kind]
+		if p == nil {
+			continue
+		}
+		delete(w.packs, kind)
+		if err := w.closePack(ctx, p); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -266,9 +302,14 @@ func (w *Writer) flush(ctx context.Context) error {
 // Abort ends the writer without a commit. Packs that were completed stay, and
 // are harmless. After Commit it does nothing.
 func (w *Writer) Abort() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.closed = true
+	w.life.Lock()
+	defer w.life.Unlock()
+	w.end()
+}
+
+// end is called with life held for writing.
+func (w *Writer) end() {
+	w.ended = true
 	for kind, p := range w.packs {
 		p.upload.Abort()
 		delete(w.packs, kind)
