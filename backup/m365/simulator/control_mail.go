@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"slices"
 	"time"
 )
 
@@ -113,6 +112,9 @@ type Marks struct {
 	Flagged    *bool    `json:"flagged,omitempty"`
 	Categories []string `json:"categories,omitempty"`
 	Importance *string  `json:"importance,omitempty"`
+	// Damage is the error code, like ErrorCorruptData, that reading the message
+	// answers with; "" repairs it.
+	Damage *string `json:"damage,omitempty"`
 }
 
 // Mark changes the states of a message.
@@ -121,13 +123,14 @@ func (s *Simulator) Mark(tenant, upn, id string, marks Marks) error {
 }
 
 func (s *Simulator) mark(u *user, id string, marks Marks) error {
-	msg := u.Mailbox.message(id)
+	m := u.Mailbox
+	msg := m.message(id)
 	if msg == nil {
 		return errNoMessage
 	}
-	if marks.Read != nil {
-		msg.Read = *marks.Read
-	}
+	set(&msg.Damage, marks.Damage)
+	set(&msg.Read, marks.Read)
+	set(&msg.Weight, marks.Importance)
 	if marks.Flagged != nil {
 		msg.Flag = "notFlagged"
 		if *marks.Flagged {
@@ -137,11 +140,26 @@ func (s *Simulator) mark(u *user, id string, marks Marks) error {
 	if marks.Categories != nil {
 		msg.Category = marks.Categories
 	}
-	if marks.Importance != nil {
-		msg.Weight = *marks.Importance
+	readOnly := marks.Read != nil && marks.Flagged == nil && marks.Categories == nil && marks.Importance == nil
+	switch {
+	case readOnly && s.tenantOfUser(u).Settings.QuietReads:
+		seq, modified := msg.Seq, msg.Modified
+		m.touch(msg, s.now())
+		msg.ReadSeq, msg.Seq, msg.Modified = msg.Seq, seq, modified
+	case marks.Damage == nil || readOnly || marks.Flagged != nil || marks.Categories != nil || marks.Importance != nil:
+		m.touch(msg, s.now())
 	}
-	u.Mailbox.touch(msg, s.now())
 	return nil
+}
+
+// tenantOfUser is the tenant that a user is of.
+func (s *Simulator) tenantOfUser(u *user) *tenant {
+	for _, t := range s.state.Tenants {
+		if t.userByID(u.ID) == u {
+			return t
+		}
+	}
+	return &tenant{}
 }
 
 // Replace gives a message other bytes, as saving a draft does.
@@ -152,7 +170,6 @@ func (s *Simulator) Replace(tenant, upn, id string, raw []byte) error {
 			return errNoMessage
 		}
 		msg.Body = source{Raw: raw, Size: int64(len(raw))}
-		msg.To = nil
 		if err := s.readHeader(msg); err != nil {
 			return err
 		}
@@ -163,13 +180,7 @@ func (s *Simulator) Replace(tenant, upn, id string, raw []byte) error {
 
 // Empty deletes every message of a mailbox.
 func (s *Simulator) Empty(tenant, upn string) error {
-	return s.change(tenant, upn, func(u *user) error { empty(u.Mailbox); return nil })
-}
-
-func empty(m *mailbox) {
-	for _, msg := range slices.Clone(m.Messages) {
-		m.remove(msg)
-	}
+	return s.change(tenant, upn, func(u *user) error { u.Mailbox.empty(); return nil })
 }
 
 // ExpireDelta makes every delta token of a mailbox unknown.
@@ -198,10 +209,12 @@ func (s *Simulator) RenameFolder(tenant, upn, folder, name string) error {
 		if err != nil {
 			return err
 		}
-		f.Name, f.Seq = name, u.Mailbox.change()
+		u.Mailbox.rename(f, name)
 		return nil
 	})
 }
+
+func (m *mailbox) rename(f *mailFolder, name string) { f.Name, f.Seq = name, m.change() }
 
 // DeleteFolder deletes a folder with all that is in it.
 func (s *Simulator) DeleteFolder(tenant, upn, folder string) error {
@@ -210,9 +223,17 @@ func (s *Simulator) DeleteFolder(tenant, upn, folder string) error {
 		if err != nil {
 			return err
 		}
-		u.Mailbox.removeFolder(f)
-		return nil
+		return u.Mailbox.discard(f)
 	})
+}
+
+// discard deletes a folder, but none that every mailbox has.
+func (m *mailbox) discard(f *mailFolder) error {
+	if f.WellKnown != "" {
+		return fmt.Errorf("%s is a folder that every mailbox has", f.Name)
+	}
+	m.removeFolder(f)
+	return nil
 }
 
 // Generated says what messages to make up.
@@ -366,7 +387,7 @@ func (s *Simulator) mailControlRoutes() {
 		u.Mailbox.remove(msg)
 		return nil
 	})))
-	s.control("POST", base+"/empty", s.inTenant(s.controlMailbox(func(_ *answer, _ *http.Request, u *user) error { empty(u.Mailbox); return nil })))
+	s.control("POST", base+"/empty", s.inTenant(s.controlMailbox(func(_ *answer, _ *http.Request, u *user) error { u.Mailbox.empty(); return nil })))
 	s.control("POST", base+"/expire", s.inTenant(s.controlMailbox(func(_ *answer, _ *http.Request, u *user) error { u.Mailbox.Epoch++; return nil })))
 	s.control("POST", base+"/folders", s.inTenant(s.controlMailbox(func(w *answer, r *http.Request, u *user) error {
 		q := r.URL.Query()
@@ -376,10 +397,17 @@ func (s *Simulator) mailControlRoutes() {
 		}
 		return err
 	})))
+	s.control("PATCH", base+"/folders/{folder}", s.inTenant(s.controlMailbox(func(_ *answer, r *http.Request, u *user) error {
+		f, err := u.Mailbox.inFolder(r.PathValue("folder"))
+		if err == nil {
+			u.Mailbox.rename(f, r.URL.Query().Get("name"))
+		}
+		return err
+	})))
 	s.control("DELETE", base+"/folders/{folder}", s.inTenant(s.controlMailbox(func(_ *answer, r *http.Request, u *user) error {
 		f, err := u.Mailbox.inFolder(r.PathValue("folder"))
 		if err == nil {
-			u.Mailbox.removeFolder(f)
+			err = u.Mailbox.discard(f)
 		}
 		return err
 	})))

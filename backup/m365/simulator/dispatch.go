@@ -86,7 +86,11 @@ func selfURL(r *http.Request, query url.Values) string {
 func (s *Simulator) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	in := locate(r)
 	r = r.WithContext(context.WithValue(r.Context(), incomingKey{}, in))
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	limit := int64(maxBody)
+	if in.host == hostControl {
+		limit = maxControlBody // a message to deliver
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, limit))
 	a := newAnswer()
 	in.log = &Request{Method: r.Method, Host: in.host, Path: in.path, Query: r.URL.RawQuery}
 	release := func() {}

@@ -2,7 +2,6 @@ package simulator
 
 import (
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 	"slices"
@@ -12,26 +11,26 @@ import (
 
 // Permissions of calls that Microsoft's table lists under another path only.
 var (
-	mailRead  = needs("Mail.Read Mail.ReadWrite", "Mail.Read Mail.ReadWrite")
-	mailBasic = needs("Mail.ReadBasic.All Mail.Read Mail.ReadWrite", "Mail.ReadBasic Mail.Read Mail.ReadWrite")
-	settings  = needs("MailboxSettings.Read MailboxSettings.ReadWrite", "MailboxSettings.Read MailboxSettings.ReadWrite")
+	mailRead = needs("Mail.Read Mail.ReadWrite", "Mail.Read Mail.ReadWrite")
+	settings = needs("MailboxSettings.Read MailboxSettings.ReadWrite", "MailboxSettings.Read MailboxSettings.ReadWrite")
 )
 
 // mailRoutes registers the mail endpoints of Graph, reports, mailbox settings
 // and the mail control paths.
 func (s *Simulator) mailRoutes() {
-	s.playsFaults("delta_expired", "delta_unsupported", "delta_quota", "delta_empty_page", "delta_replay")
-	s.graph("GET", "/users/{user}/mailFolders", s.inMailbox(s.listFolders), mailBasic)
-	s.graph("GET", "/users/{user}/mailFolders/delta", s.inMailbox(s.folderDelta), mailBasic)
-	s.graph("GET", "/users/{user}/mailFolders/{folder}", s.inMailbox(s.showFolder), mailBasic)
-	s.graph("GET", "/users/{user}/mailFolders/{folder}/childFolders", s.inMailbox(s.listFolders), mailBasic)
-	s.graph("GET", "/users/{user}/mailFolders/{folder}/messages", s.inMailbox(s.listMessages), mailBasic)
-	s.graph("GET", "/users/{user}/mailFolders/{folder}/messages/delta", s.inMailbox(s.messageDelta), mailBasic)
-	s.graph("GET", "/users/{user}/messages", s.inMailbox(s.listMessages), mailBasic)
-	s.graph("GET", "/users/{user}/messages/{message}", s.inMailbox(s.showMessage), mailBasic)
+	s.playsFaults(mailFaults...)
+	s.graph("GET", "/users/{user}/mailFolders", s.inMailbox(s.listFolders))
+	s.graph("GET", "/users/{user}/mailFolders/delta", s.inMailbox(s.folderDelta))
+	s.graph("GET", "/users/{user}/mailFolders/{folder}", s.inMailbox(s.showFolder))
+	s.graph("GET", "/users/{user}/mailFolders/{folder}/childFolders", s.inMailbox(s.listFolders))
+	s.graph("GET", "/users/{user}/mailFolders/{folder}/messages", s.inMailbox(s.listMessages))
+	s.graph("GET", "/users/{user}/mailFolders/{folder}/messages/delta", s.inMailbox(s.messageDelta))
+	s.graph("GET", "/users/{user}/mailFolders/{folder}/messages/{message}", s.inMailbox(s.showMessage))
+	s.graph("GET", "/users/{user}/messages", s.inMailbox(s.listMessages))
+	s.graph("GET", "/users/{user}/messages/{message}", s.inMailbox(s.showMessage))
 	s.graph("GET", "/users/{user}/messages/{message}/$value", s.inMailbox(s.messageContent), mailRead)
 	s.graph("GET", "/users/{user}/mailFolders/{folder}/messages/{message}/$value", s.inMailbox(s.messageContent), mailRead)
-	s.graph("GET", "/users/{user}/mailboxSettings", s.inMailbox(s.mailboxSettings), settings)
+	s.graph("GET", "/users/{user}/mailboxSettings", s.inMailbox(s.mailboxSettings))
 	s.graph("GET", "/users/{user}/mailboxSettings/userPurpose", s.inMailbox(s.userPurpose), settings)
 	s.reportRoutes()
 	s.mailControlRoutes()
@@ -46,6 +45,10 @@ func (s *Simulator) inMailbox(then mailHandler) handler {
 	return func(w *answer, r *http.Request, c *caller) {
 		name := r.PathValue("user")
 		u := c.Tenant.userOf(name)
+		if u != nil && u.Mailbox == nil && u.mailboxPlanStatus() == "Enabled" {
+			u.Mailbox = newMailbox(u.ID) // a new licence comes with one
+			s.changed()
+		}
 		switch {
 		case u == nil:
 			s.graphError(w, http.StatusNotFound, "ErrorInvalidUser", "The requested user '"+name+"' is invalid.")
@@ -54,8 +57,10 @@ func (s *Simulator) inMailbox(then mailHandler) handler {
 		case c.User != nil && c.User != u:
 			// assumed: delegated-other-mailbox
 			s.graphError(w, http.StatusForbidden, "ErrorAccessDenied", "Access is denied. Check credentials and try again.")
+		case s.overBudget(w, c, u):
 		default:
 			then(w, r, c, u)
+			s.oddJSON(w, r, c)
 		}
 	}
 }
@@ -72,11 +77,11 @@ func folderObject(m *mailbox, f *mailFolder) object {
 	total, unread := m.counts(f.ID)
 	o := object{
 		"id": f.ID, "displayName": f.Name, "parentFolderId": orNil(f.Parent), "childFolderCount": len(m.children(f.ID)),
-		"totalItemCount": total, "unreadItemCount": unread, "isHidden": f.Hidden, "sizeInBytes": nil,
+		"totalItemCount": total, "unreadItemCount": unread, "isHidden": f.Hidden,
 	}
 	if f.Search {
 		o["@odata.type"] = "#microsoft.graph.mailSearchFolder"
-		o["isSupported"], o["includeNestedFolders"], o["filterQuery"], o["sourceFolderIds"] = true, true, "isRead eq false", []string{}
+		o["isSupported"], o["includeNestedFolders"], o["filterQuery"], o["sourceFolderIds"] = true, true, "isRead eq false", []string{m.folder("msgfolderroot").ID}
 	}
 	return o
 }
@@ -107,17 +112,21 @@ func (s *Simulator) picked(w *answer, sel, kind string, o object) (object, bool)
 
 // pageSize is what Prefer, or $top, or the default says.
 func pageSize(w *answer, r *http.Request, usual int) int {
-	if n, err := strconv.Atoi(prefer(r, "odata.maxpagesize")); err == nil && n >= 1 && n <= 1000 {
+	if n, err := strconv.Atoi(prefer(r, "odata.maxpagesize")); err == nil && n >= 1 {
+		n = min(n, 1000)
 		w.header.Set("Preference-Applied", "odata.maxpagesize="+strconv.Itoa(n))
 		return n
 	}
-	if n, err := strconv.Atoi(r.URL.Query().Get("$top")); err == nil && n >= 1 && n <= 1000 {
+	if n, err := strconv.Atoi(r.URL.Query().Get("$top")); err == nil {
 		return n
 	}
 	return usual
 }
 
 func (s *Simulator) listFolders(w *answer, r *http.Request, _ *caller, u *user) {
+	if !s.takesOptions(w, r, "$select", "$top", "$skip", "$count") {
+		return
+	}
 	m := u.Mailbox
 	parent := m.folder("msgfolderroot")
 	if name := r.PathValue("folder"); name != "" {
@@ -127,17 +136,12 @@ func (s *Simulator) listFolders(w *answer, r *http.Request, _ *caller, u *user) 
 		}
 	}
 	hidden := strings.EqualFold(r.URL.Query().Get("includeHiddenFolders"), "true")
-	var all []object
-	for _, f := range m.children(parent.ID) {
-		if !f.Hidden || hidden {
-			all = append(all, folderObject(m, f))
-		}
-	}
-	s.mailPage(w, r, all, "microsoft.graph.mailFolder", fmt.Sprintf("users('%s')/mailFolders", url.PathEscape(u.ID)), 10)
+	list := slices.DeleteFunc(m.children(parent.ID), func(f *mailFolder) bool { return f.Hidden && !hidden })
+	s.mailPage(w, r, len(list), func(i int) object { return folderObject(m, list[i]) }, "microsoft.graph.mailFolder", fmt.Sprintf("users('%s')/mailFolders", url.PathEscape(u.ID)), 10)
 }
 
-// mailPage answers one page of items of Exchange.
-func (s *Simulator) mailPage(w *answer, r *http.Request, all []object, kind, where string, usual int) {
+// mailPage answers one page of total items of Exchange; show makes one.
+func (s *Simulator) mailPage(w *answer, r *http.Request, total int, show func(int) object, kind, where string, usual int) {
 	q := r.URL.Query()
 	skip, err := strconv.Atoi(q.Get("$skip"))
 	if q.Get("$skip") != "" && (err != nil || skip < 0) {
@@ -145,10 +149,10 @@ func (s *Simulator) mailPage(w *answer, r *http.Request, all []object, kind, whe
 		return
 	}
 	size := pageSize(w, r, usual)
-	end := min(skip+size, len(all))
+	end := min(skip+size, total)
 	value := []object{}
-	for _, o := range all[min(skip, len(all)):end] {
-		chosen, ok := s.picked(w, q.Get("$select"), kind, o)
+	for i := min(skip, total); i < end; i++ {
+		chosen, ok := s.picked(w, q.Get("$select"), kind, show(i))
 		if !ok {
 			return
 		}
@@ -156,9 +160,9 @@ func (s *Simulator) mailPage(w *answer, r *http.Request, all []object, kind, whe
 	}
 	out := object{"@odata.context": graphMeta + where + selectContext(q.Get("$select")), "value": value}
 	if strings.EqualFold(q.Get("$count"), "true") {
-		out["@odata.count"] = len(all)
+		out["@odata.count"] = total
 	}
-	if end < len(all) {
+	if end < total {
 		q.Set("$skip", strconv.Itoa(end))
 		out["@odata.nextLink"] = selfURL(r, q)
 	}
@@ -192,103 +196,12 @@ func (s *Simulator) item(w *answer, r *http.Request, o object, kind, where strin
 	w.graphJSON(http.StatusOK, chosen)
 }
 
-// idOf is the id of a message that the request asked for: the immutable one
-// only with Prefer: IdType="ImmutableId".
-func idOf(r *http.Request, msg *message) string {
-	if strings.EqualFold(prefer(r, "IdType"), "ImmutableId") {
-		return msg.ID
-	}
-	return msg.RestID
-}
-
-func recipient(a address) object {
-	return object{"emailAddress": object{"name": a.Name, "address": a.Address}}
-}
-
-// messageObject is a message as Graph shows it. basic leaves out what
-// Mail.ReadBasic does not give.
-func messageObject(r *http.Request, msg *message, basic bool) object {
-	to := []object{}
-	for _, a := range msg.To {
-		to = append(to, recipient(a))
-	}
-	category := msg.Category
-	if category == nil {
-		category = []string{}
-	}
-	o := object{
-		"@odata.etag": `W/"` + msg.ChangeKey + `"`, "id": idOf(r, msg), "changeKey": msg.ChangeKey, "parentFolderId": msg.Folder,
-		"createdDateTime": stamp(msg.Created), "lastModifiedDateTime": stamp(msg.Modified), "receivedDateTime": stamp(msg.Received), "sentDateTime": stamp(msg.Sent),
-		"subject": msg.Subject, "from": nil, "sender": nil, "toRecipients": to, "ccRecipients": []object{}, "bccRecipients": []object{}, "replyTo": []object{},
-		"internetMessageId": msg.MessageID, "hasAttachments": msg.Attached, "importance": msg.Weight, "isRead": msg.Read, "isDraft": msg.Draft,
-		"categories": category, "flag": object{"flagStatus": msg.Flag}, "conversationId": "AAQk" + msg.ID[6:38], "inferenceClassification": "focused",
-		"webLink": "https://outlook.office365.com/owa/?ItemID=" + url.QueryEscape(msg.RestID) + "&viewmodel=ReadMessageItem",
-	}
-	if msg.From != (address{}) {
-		o["from"], o["sender"] = recipient(msg.From), recipient(msg.From)
-	}
-	if !basic {
-		o["bodyPreview"] = ""
-	}
-	return o
-}
-
-// basic says whether the caller may see basic properties only.
-func basicOnly(c *caller) bool {
-	if c.User != nil {
-		return !c.hasScope("Mail.Read", "Mail.ReadWrite")
-	}
-	return c.has("Mail.ReadBasic.All") && !c.has("Mail.Read", "Mail.ReadWrite")
-}
-
-func (s *Simulator) listMessages(w *answer, r *http.Request, c *caller, u *user) {
-	m := u.Mailbox
-	folder := ""
-	if name := r.PathValue("folder"); name != "" {
-		f := m.folder(name)
-		if f == nil {
-			s.noFolder(w)
-			return
-		}
-		folder = f.ID
-	}
-	var list []*message
-	for _, msg := range m.Messages {
-		if folder == "" || msg.Folder == folder {
-			list = append(list, msg)
-		}
-	}
-	slices.SortStableFunc(list, func(a, b *message) int { return b.Received.Compare(a.Received) })
-	all := make([]object, len(list))
-	for i, msg := range list {
-		all[i] = messageObject(r, msg, basicOnly(c))
-	}
-	s.mailPage(w, r, all, "microsoft.graph.message", fmt.Sprintf("users('%s')/messages", url.PathEscape(u.ID)), 10)
-}
-
-func (s *Simulator) showMessage(w *answer, r *http.Request, c *caller, u *user) {
-	msg := u.Mailbox.message(r.PathValue("message"))
-	if msg == nil {
-		s.noItem(w)
-		return
-	}
-	s.item(w, r, messageObject(r, msg, basicOnly(c)), "microsoft.graph.message", fmt.Sprintf("users('%s')/messages", url.PathEscape(u.ID)))
-}
-
-// messageContent gives the MIME text, byte for byte.
-func (s *Simulator) messageContent(w *answer, r *http.Request, _ *caller, u *user) {
-	msg := u.Mailbox.message(r.PathValue("message"))
-	if msg == nil {
-		s.noItem(w)
-		return
-	}
-	src, mail := msg.Body, s.options.Mail
-	w.streamBody("text/plain", src.Size, func() (io.ReadCloser, error) { return src.open(mail) })
-}
-
 func (s *Simulator) mailboxSettings(w *answer, r *http.Request, _ *caller, u *user) {
-	o := object{"id": u.ID, "userPurpose": u.Kind, "timeZone": "UTC", "archiveFolder": u.Mailbox.folder("archive").ID,
+	o := object{"id": u.ID, "userPurpose": u.Kind, "timeZone": "UTC", "archiveFolder": nil,
 		"dateFormat": "yyyy-MM-dd", "timeFormat": "HH:mm", "delegateMeetingMessageDeliveryOptions": "sendToDelegateOnly"}
+	if f := u.Mailbox.folder("archive"); f != nil {
+		o["archiveFolder"] = f.ID
+	}
 	sel := r.URL.Query().Get("$select")
 	chosen, ok := s.picked(w, sel, "microsoft.graph.mailboxSettings", o)
 	if !ok {

@@ -1,6 +1,7 @@
 package simulator
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -23,6 +24,7 @@ type mailbox struct {
 
 // mailFolder is a folder. Its id stays when it is renamed or moved.
 type mailFolder struct {
+	Number    int64
 	ID        string
 	Parent    string // "" for the root above msgfolderroot
 	Name      string
@@ -47,6 +49,9 @@ type message struct {
 	Subject   string
 	From      address
 	To        []address
+	Cc        []address
+	Bcc       []address
+	ReplyTo   []address
 	MessageID string
 	Attached  bool
 	Read      bool
@@ -54,7 +59,10 @@ type message struct {
 	Flag      string // notFlagged, flagged or complete
 	Category  []string
 	Weight    string // importance
+	Damage    string // error code that $value answers with
 	Seq       int64
+	BornSeq   int64 // when it came into its folder
+	ReadSeq   int64 // of a change of the read state alone, see TenantSettings.QuietReads
 }
 
 type address struct{ Name, Address string }
@@ -109,7 +117,8 @@ func opaque(kind, mailbox string, number, turn int64) string {
 
 // addFolder makes a folder; wellKnown may be "".
 func (m *mailbox) addFolder(user, parent, name, wellKnown string) *mailFolder {
-	f := &mailFolder{ID: opaque("F", user, m.number(), 0), Parent: parent, Name: name, WellKnown: wellKnown, Seq: m.change()}
+	f := &mailFolder{Number: m.number(), Parent: parent, Name: name, WellKnown: wellKnown, Seq: m.change()}
+	f.ID = opaque("F", user, f.Number, 0)
 	m.Folders = append(m.Folders, f)
 	return f
 }
@@ -152,8 +161,18 @@ func (m *mailbox) move(user string, msg *message, to string, now time.Time) {
 	delete(m.byID, msg.RestID)
 	msg.Folder = to
 	m.touch(msg, now)
+	msg.BornSeq = msg.Seq
 	msg.RestID = opaque("M", user, msg.Number, msg.Seq)
 	m.byID[msg.RestID] = msg
+}
+
+// empty deletes every message for good.
+func (m *mailbox) empty() {
+	for _, msg := range m.Messages {
+		m.Removals = append(m.Removals, removal{Seq: m.change(), Folder: msg.Folder, Message: msg.ID, RestID: msg.RestID})
+	}
+	m.Messages = []*message{}
+	m.index()
 }
 
 // remove deletes a message for good.
@@ -180,8 +199,14 @@ func (m *mailbox) removeFolder(f *mailFolder) {
 
 // resumeMailbox completes a mailbox that was read from the saved state.
 func (s *Simulator) resumeMailbox(_ *tenant, u *user) error {
-	if u.Mailbox != nil {
-		u.Mailbox.index()
+	if u.Mailbox == nil {
+		return nil
 	}
+	for _, msg := range u.Mailbox.Messages {
+		if msg.Body.File != "" && s.options.Mail == nil {
+			return errors.New("its messages are files of a test mail that is not given")
+		}
+	}
+	u.Mailbox.index()
 	return nil
 }

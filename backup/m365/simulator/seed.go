@@ -70,6 +70,9 @@ func newMailbox(user string) *mailbox {
 	m.addFolder(user, search.ID, "Unread mail", "").Search = true
 	sync := m.addFolder(user, root.ID, "Sync Issues", "syncissues")
 	sync.Hidden = true
+	for _, f := range []struct{ name, wellKnown string }{{"Conflicts", "conflicts"}, {"Local Failures", "localfailures"}, {"Server Failures", "serverfailures"}} {
+		m.addFolder(user, sync.ID, f.name, f.wellKnown).Hidden = true
+	}
 	m.index()
 	return m
 }
@@ -79,6 +82,8 @@ func oddFolders(m *mailbox, user string) []*mailFolder {
 	inbox, root := m.folder("inbox"), m.folder("msgfolderroot")
 	patients := m.addFolder(user, root.ID, "🦷 Patients", "")
 	projects := m.addFolder(user, root.ID, "Projects/2026", "")
+	hidden := m.addFolder(user, root.ID, "Hidden by a program", "")
+	hidden.Hidden = true
 	deep := projects
 	list := []*mailFolder{patients, projects}
 	for i := range 5 {
@@ -92,7 +97,8 @@ func oddFolders(m *mailbox, user string) []*mailFolder {
 		m.addFolder(user, patients.ID, "Größe & Ärzte", ""),
 		m.addFolder(user, root.ID, "תיקייה", ""),
 		m.addFolder(user, root.ID, "../up and <b>bold</b>", ""),
-		m.addFolder(user, root.ID, "A long name "+strings.Repeat("that goes on ", 14), ""),
+		m.addFolder(user, root.ID, strings.Repeat("A name of two hundred characters. ", 6)[:200], ""),
+		hidden,
 	)
 }
 
@@ -118,7 +124,7 @@ func (s *Simulator) seedMailbox(_ *tenant, u *user, w *WorldMailbox) error {
 			return fmt.Errorf("message %s: %w", name, err)
 		}
 		src := source{File: name, Size: size.Size()}
-		msg := &message{Body: src, Folder: folders[i%len(folders)].ID, Read: i%3 != 0, Received: s.now().Add(-time.Duration(i*11+1) * time.Hour).Truncate(time.Second)}
+		msg := &message{Body: src, Folder: folders[i%len(folders)].ID, Read: i%3 != 0, Received: s.now().Add(-time.Duration(1+11*i+2*i*i) * time.Hour).Truncate(time.Second)}
 		msg.Flag, msg.Weight = "notFlagged", "normal"
 		switch {
 		case i%17 == 4:
@@ -157,6 +163,7 @@ func (s *Simulator) put(u *user, msg *message) error {
 		msg.Created = msg.Received
 	}
 	m.touch(msg, msg.Created)
+	msg.BornSeq = msg.Seq
 	msg.RestID = opaque("M", u.ID, msg.Number, msg.Seq)
 	m.Messages = append(m.Messages, msg)
 	m.byID[msg.ID], m.byID[msg.RestID] = msg, msg
@@ -188,13 +195,16 @@ func (s *Simulator) readHeader(msg *message) error {
 	msg.Subject, msg.MessageID = decode("subject"), decode("message-id")
 	parser := mail.AddressParser{WordDecoder: &words}
 	if list, err := parser.ParseList(fields["from"]); err == nil && len(list) > 0 {
-		msg.From = address{list[0].Name, list[0].Address}
+		msg.From = address{strings.ToValidUTF8(list[0].Name, "\uFFFD"), strings.ToValidUTF8(list[0].Address, "\uFFFD")}
 	} else {
 		msg.From = address{Name: decode("from")}
 	}
-	if list, err := parser.ParseList(fields["to"]); err == nil {
-		for _, a := range list {
-			msg.To = append(msg.To, address{a.Name, a.Address})
+	for name, to := range map[string]*[]address{"to": &msg.To, "cc": &msg.Cc, "bcc": &msg.Bcc, "reply-to": &msg.ReplyTo} {
+		*to = nil
+		if list, err := parser.ParseList(fields[name]); err == nil {
+			for _, a := range list {
+				*to = append(*to, address{strings.ToValidUTF8(a.Name, "\uFFFD"), strings.ToValidUTF8(a.Address, "\uFFFD")})
+			}
 		}
 	}
 	msg.Sent = msg.Received

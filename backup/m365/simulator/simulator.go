@@ -31,15 +31,16 @@ import (
 // request is routed by its Host header, on plain loopback by the first
 // segment of its path, which is one of these names.
 const (
-	HostLogin    = "login.microsoftonline.com"
-	HostGraph    = "graph.microsoft.com"
-	HostExchange = "outlook.office365.com"
-	HostDevice   = "microsoft.com"                               // /devicelogin
-	HostReports  = "reportsncu.office.com"                       // pre-authenticated downloads of usage reports
-	hostControl  = "_simulator"                                  // this package's own control paths, on every host
-	controlPath  = "/_simulator"                                 // where they start
-	maxBody      = 4 << 20                                       // Graph's general limit for writes
-	graphMeta    = "https://graph.microsoft.com/v1.0/$metadata#" // prefix of @odata.context
+	HostLogin      = "login.microsoftonline.com"
+	HostGraph      = "graph.microsoft.com"
+	HostExchange   = "outlook.office365.com"
+	HostDevice     = "microsoft.com"                               // /devicelogin
+	HostReports    = "reportsncu.office.com"                       // pre-authenticated downloads of usage reports
+	hostControl    = "_simulator"                                  // this package's own control paths, on every host
+	controlPath    = "/_simulator"                                 // where they start
+	maxBody        = 4 << 20                                       // Graph's general limit for writes
+	maxControlBody = 256 << 20                                     // of our own control paths
+	graphMeta      = "https://graph.microsoft.com/v1.0/$metadata#" // prefix of @odata.context
 )
 
 // Options say what is simulated. The zero value is the default world in memory.
@@ -81,6 +82,7 @@ type Simulator struct {
 	faultNames []string                 // named faults that can be planned
 	tempDir    string                   // see writePEM
 	inflight   inflight
+	budgets    map[string]*mailBudget // by application and mailbox
 }
 
 // New makes a simulator from the options. With Dir it continues from what was

@@ -55,6 +55,12 @@ type TenantSettings struct {
 	Suspended bool `json:"suspended,omitempty"`
 	// ConcealNames hashes names in usage reports.
 	ConcealNames bool `json:"concealNames,omitempty"`
+	// MailLimit is how many requests an application has for a mailbox in ten
+	// minutes; Microsoft's is 10,000. 0 is no limit, so that measurements end.
+	MailLimit int `json:"mailLimit,omitempty"`
+	// QuietReads lets a change of the read state alone leave the time of the
+	// last change as it is, and a delta that does not select isRead silent.
+	QuietReads bool `json:"quietReads,omitempty"`
 }
 
 // WorldPerson is a person, guest or resource account.
