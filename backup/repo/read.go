@@ -136,6 +136,30 @@ func (r *Repository) ReadMeta(ctx context.Context, tenant, source string, kind b
 	return r.readMetaAt(ctx, tenant, source, kind, id, at)
 }
 
+// ReadMetas reads metadata blobs of a kind in the order of ids, looking all of
+// them up at once.
+func (r *Repository) ReadMetas(ctx context.Context, tenant, source string, kind byte, ids []MetaID) ([][]byte, error) {
+	pieces := make([]PieceID, len(ids))
+	for i, id := range ids {
+		pieces[i] = PieceID(id)
+	}
+	found, err := r.index.Locate(ctx, tenant, pieces)
+	if err != nil {
+		return nil, fmt.Errorf("look objects up: %w", err)
+	}
+	list := make([][]byte, len(ids))
+	for i, id := range ids {
+		at, ok := found[pieces[i]]
+		if !ok {
+			return nil, damaged(id.String(), "no commit holds it")
+		}
+		if list[i], err = r.readMetaAt(ctx, tenant, source, kind, id, at); err != nil {
+			return nil, err
+		}
+	}
+	return list, nil
+}
+
 func (r *Repository) readMetaAt(ctx context.Context, tenant, source string, kind byte, id MetaID, at Location) ([]byte, error) {
 	data, err := r.cachedBlob(ctx, tenant, source, at)
 	if err != nil {

@@ -443,24 +443,3 @@ func TestMetaIsStoredOnceAndCheckedByKind(t *testing.T) {
 		t.Errorf("ReadMeta of another kind = %v, want ErrDamaged", err)
 	}
 }
-
-func BenchmarkPutContent(b *testing.B) {
-	dir, err := repo.OpenDir(b.TempDir())
-	if err != nil {
-		b.Fatal(err)
-	}
-	r := open(b, dir, keyStore{"k"})
-	w, err := r.NewWriter(b.Context(), "org", "box")
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer w.Abort()
-	text := []byte("Subject: a message\r\n\r\n" + strings.Repeat("Some words of a letter, and some more of them.\r\n", 400) + lines(noise(1, 40<<10), 76, "\r\n"))
-	b.SetBytes(int64(len(text)))
-	for i := 0; b.Loop(); i++ {
-		copy(text[9:], fmt.Sprintf("%09d", i))
-		if _, err := w.PutContent(b.Context(), bytes.NewReader(text)); err != nil {
-			b.Fatal(err)
-		}
-	}
-}

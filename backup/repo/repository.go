@@ -2,9 +2,6 @@ package repo
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"sync"
@@ -60,20 +57,6 @@ type Repository struct {
 	cache   blobCache
 }
 
-// format is format.json.
-type format struct {
-	Product   string `json:"product"`
-	ID        string `json:"id"`
-	Version   int    `json:"version"`
-	MinReader int    `json:"min_reader"`
-	MinWriter int    `json:"min_writer"`
-}
-
-const (
-	formatKey     = "format.json"
-	formatProduct = "holdfast repository"
-)
-
 // Open opens the repository in storage, making it on first use. A repository
 // that needs a newer program is refused with a sentence that says so.
 func Open(ctx context.Context, storage Storage, keys KeyStore, index Index, options Options) (*Repository, error) {
@@ -98,43 +81,6 @@ func Open(ctx context.Context, storage Storage, keys KeyStore, index Index, opti
 
 // ID returns the repository's random identifier.
 func (r *Repository) ID() string { return r.id }
-
-func openFormat(ctx context.Context, storage Storage) (format, error) {
-	for range 2 {
-		data, err := get(ctx, storage, formatKey, 0, -1, 64<<10)
-		if err == nil {
-			return parseFormat(data)
-		}
-		if !errors.Is(err, ErrNotExist) {
-			return format{}, fmt.Errorf("read %s: %w", formatKey, err)
-		}
-		for e, err := range storage.List(ctx, "t/") {
-			if err != nil {
-				return format{}, fmt.Errorf("list the repository: %w", err)
-			}
-			return format{}, damaged(formatKey, "it is missing although there is data ("+e.Key+"); put the file back from a copy")
-		}
-		data, err = json.MarshalIndent(format{formatProduct, rand.Text(), formatVersion, formatVersion, formatVersion}, "", "\t")
-		if err != nil {
-			return format{}, fmt.Errorf("encode %s: %w", formatKey, err)
-		}
-		if err := put(ctx, storage, formatKey, append(data, '\n')); err != nil && !errors.Is(err, ErrExist) {
-			return format{}, fmt.Errorf("write %s: %w", formatKey, err)
-		}
-	}
-	return format{}, fmt.Errorf("%s was written but can't be read", formatKey)
-}
-
-func parseFormat(data []byte) (format, error) {
-	var f format
-	if err := json.Unmarshal(data, &f); err != nil || f.Product != formatProduct {
-		return f, damaged(formatKey, "it does not describe a repository of Holdfast")
-	}
-	if f.MinReader > formatVersion || f.MinWriter > formatVersion {
-		return f, fmt.Errorf("the repository has format %d, this program knows %d: start a newer version of Holdfast", f.Version, formatVersion)
-	}
-	return f, nil
-}
 
 // Codecs of a blob: the first byte of what is sealed.
 const (

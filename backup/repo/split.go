@@ -3,21 +3,25 @@ package repo
 import (
 	"bytes"
 	"encoding/base64"
+	"slices"
 )
 
-// A run of base64 is taken out of content if it has at least runLines full
-// lines of the same width and line end.
-const runLines = 40
-
-// maxLine is the longest line, with its end, that can be part of a run.
-const maxLine = 76 + 2
+const (
+	// A run of base64 is taken out of content if it has at least runLines full
+	// lines of the same width and line end.
+	runLines = 40
+	// maxLine is the longest line, with its end, that can be part of a run.
+	maxLine = 76 + 2
+	// batchSize is how many decoded bytes go to base64 at once.
+	batchSize = 32 << 10
+)
 
 // parts is what a splitter finds, in order.
 type parts interface {
 	// literal gets bytes as they are.
 	literal(b []byte) error
-	// base64 gets the decoded bytes of full lines of a run: width characters
-	// each, ended by CRLF or LF.
+	// base64 gets decoded bytes of a run, whose lines have width characters
+	// each, ended by CRLF or LF: whole lines, but for a shorter last one.
 	base64(decoded []byte, width int, crlf bool) error
 	// endRun ends the run that base64 began.
 	endRun() error
@@ -25,7 +29,8 @@ type parts interface {
 
 // splitter takes base64 runs out of content lexically, so that no malformed
 // message can break it: what is not exactly a full line of the standard
-// alphabet stays literal. Joining the parts gives the content again.
+// alphabet stays literal, but for the shorter line that ends a run. Joining the
+// parts gives the content again.
 type splitter struct {
 	out  parts
 	line []byte // the current line so far
@@ -38,7 +43,11 @@ type splitter struct {
 	width int
 	crlf  bool
 	raw   bool // no more runs: everything is literal
+
+	batch []byte // decoded lines of the run on their way to base64
 }
+
+var strict = base64.StdEncoding.Strict() // what it decodes, encodes to the same again
 
 // lineWidth says whether a line of n characters may be part of a run: RFC 2045
 // allows 76, and what other widths programs write are multiples of four.
@@ -51,6 +60,15 @@ func (s *splitter) Write(p []byte) (int, error) {
 		if s.raw && len(s.line) == 0 && s.lines == 0 {
 			return n, s.out.literal(p)
 		}
+		if s.inRun && len(s.line) == 0 {
+			used, err := s.run(p)
+			if err != nil {
+				return 0, err
+			}
+			if p = p[used:]; len(p) == 0 {
+				break
+			}
+		}
 		end := bytes.IndexByte(p, '\n')
 		chunk := p
 		if end >= 0 {
@@ -62,6 +80,45 @@ func (s *splitter) Write(p []byte) (int, error) {
 		}
 	}
 	return n, nil
+}
+
+// run takes the full lines of the run that p begins with and returns how many
+// bytes they are.
+func (s *splitter) run(p []byte) (int, error) {
+	used, size, per := 0, s.width+1, s.width/4*3
+	if s.crlf {
+		size++
+	}
+	for len(p)-used >= size {
+		line := p[used : used+size]
+		if line[size-1] != '\n' || s.crlf && line[size-2] != '\r' {
+			break
+		}
+		s.batch = slices.Grow(s.batch, per)
+		at := len(s.batch)
+		n, err := strict.Decode(s.batch[at:at+per], line[:s.width])
+		if err != nil || n != per {
+			break
+		}
+		s.batch = s.batch[:at+per]
+		s.lines++
+		used += size
+		if len(s.batch) >= batchSize {
+			if err := s.giveBatch(); err != nil {
+				return 0, err
+			}
+		}
+	}
+	return used, s.giveBatch()
+}
+
+func (s *splitter) giveBatch() error {
+	if len(s.batch) == 0 {
+		return nil
+	}
+	err := s.out.base64(s.batch, s.width, s.crlf)
+	s.batch = s.batch[:0]
+	return err
 }
 
 // add takes a part of a line; whole says that the line ends with it.
@@ -102,44 +159,69 @@ func (s *splitter) whole(line []byte) error {
 	if crlf {
 		text = text[:len(text)-1]
 	}
-	var buf [maxLine]byte
-	decoded, ok := decodeLine(buf[:], text)
-	if !ok || s.raw {
-		if err := s.flush(); err != nil {
+	if s.inRun && s.crlf == crlf && s.decodeLast(text) {
+		if err := s.giveBatch(); err != nil {
 			return err
 		}
-		return s.out.literal(line)
+		return s.flush()
+	}
+	if s.raw || !lineWidth(len(text)) {
+		return s.text(line)
 	}
 	if s.lines > 0 && (s.width != len(text) || s.crlf != crlf) {
 		if err := s.flush(); err != nil {
 			return err
 		}
 	}
-	s.width, s.crlf = len(text), crlf
+	at, per := len(s.plain), len(text)/4*3
+	s.plain = slices.Grow(s.plain, per)
+	n, err := strict.Decode(s.plain[at:at+per], text)
+	if err != nil || n != per { // padding, another alphabet, or a stray line end within
+		return s.text(line)
+	}
+	return s.full(line, s.plain[:at+per], crlf)
+}
+
+// full takes a full line of a run, with the decoded bytes that are held after it.
+func (s *splitter) full(line, plain []byte, crlf bool) error {
+	s.width, s.crlf = len(line)-1, crlf
+	if crlf {
+		s.width--
+	}
 	s.lines++
-	if s.inRun {
-		return s.out.base64(decoded, s.width, s.crlf)
+	if !s.inRun {
+		s.held, s.plain = append(s.held, line...), plain
+		if s.lines < runLines {
+			return nil
+		}
+		s.inRun, s.held = true, s.held[:0]
 	}
-	s.held, s.plain = append(s.held, line...), append(s.plain, decoded...)
-	if s.lines < runLines {
-		return nil
-	}
-	s.inRun = true
-	err := s.out.base64(s.plain, s.width, s.crlf)
-	s.held, s.plain = s.held[:0], s.plain[:0]
+	err := s.out.base64(plain, s.width, s.crlf)
+	s.plain = s.plain[:0]
 	return err
 }
 
-// decodeLine decodes a full line without padding.
-func decodeLine(buf, text []byte) ([]byte, bool) {
-	if !lineWidth(len(text)) {
-		return nil, false
+// text takes a line that is not of a run.
+func (s *splitter) text(line []byte) error {
+	if err := s.flush(); err != nil {
+		return err
 	}
-	n, err := base64.StdEncoding.Decode(buf, text)
-	if err != nil || n != len(text)/4*3 {
-		return nil, false // padding, another alphabet, or a stray line end within
+	return s.out.literal(line)
+}
+
+// decodeLast decodes the last line of a run, shorter than the others or padded,
+// to batch. A line that would not be encoded the same again is none.
+func (s *splitter) decodeLast(text []byte) bool {
+	if len(text) == 0 || len(text) > s.width || len(text)%4 != 0 || bytes.IndexByte(text, '\r') >= 0 {
+		return false
 	}
-	return buf[:n], true
+	s.batch = slices.Grow(s.batch[:0], s.width)
+	n, err := strict.Decode(s.batch[:cap(s.batch)], text)
+	if err != nil || n == s.width/4*3 {
+		return false
+	}
+	s.batch = s.batch[:n]
+	return true
 }
 
 // flush ends a run, or gives back lines that became none.
@@ -170,8 +252,8 @@ func (s *splitter) close() error {
 	return err
 }
 
-// encodeLines appends decoded bytes as lines of a run again. A part of a line
-// at the end is appended without its end; the caller gives whole lines only.
+// encodeLines appends decoded bytes as lines of a run again; the last one may
+// be shorter.
 func encodeLines(dst, decoded []byte, width int, crlf bool) []byte {
 	per := width / 4 * 3
 	for len(decoded) > 0 {
