@@ -65,10 +65,13 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	h := w.Header()
 	h.Del("Content-Disposition")
 	h.Del("Content-Length")
+	frame := views.Frame{Title: f.title}
 	if fragment(r) {
 		h.Set("HX-Reswap", "none")
+	} else {
+		frame = s.frame(w, r, f.title)
 	}
-	page := views.ErrorPage(s.frame(w, r, f.title), f.text, id)
+	page := views.ErrorPage(frame, f.text, id)
 	if err := s.render(w, r, f.status, page); err != nil {
 		s.Log.Error("error page not rendered", "request", requestID(r), "error", err)
 		http.Error(w, f.title+". "+f.text, f.status)

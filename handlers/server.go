@@ -151,6 +151,10 @@ func (s *Server) identify(r *http.Request) (*http.Request, error) {
 		default:
 			a.Address = v.address
 			v.actor, v.session = a, row
+			// A page that asks by itself does not keep its reader signed in.
+			if fragment(r) {
+				break
+			}
 			if err := s.sessions.touch(r, row, v.address); err != nil {
 				return r, fmt.Errorf("touch session %s: %w", row.ID, err)
 			}
@@ -205,13 +209,14 @@ func (s *Server) render(w http.ResponseWriter, r *http.Request, status int, page
 	return nil
 }
 
-// redirect answers a form with the page to go on with, which shows flash once.
+// redirect answers a form with the page of this portal to go on with, which
+// shows flash once.
 func (s *Server) redirect(w http.ResponseWriter, r *http.Request, path, flash string) error {
 	if flash != "" {
 		if err := s.keep(w, r, flashKey, flash); err != nil {
 			return err
 		}
 	}
-	http.Redirect(w, r, path, http.StatusSeeOther)
+	http.Redirect(w, r, ownPath(path), http.StatusSeeOther) //nolint:gosec // never leaves the portal
 	return nil
 }

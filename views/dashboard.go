@@ -196,7 +196,7 @@ func (v Status) live() bool { return len(v.Running) > 0 || due(v.NextRunAt, v.No
 // wellConnected says whether no connection or role has a problem.
 func (v Status) wellConnected() bool {
 	for _, c := range v.Connections {
-		if !c.Connection.Problem.IsZero() || c.roleWaits() {
+		if !c.Problem.IsZero() || c.roleWaits() {
 			return false
 		}
 	}
