@@ -157,7 +157,7 @@ func (a *applier) closeFolder(ctx context.Context, number int64) error {
 
 // items adds the items that are new, and points others to their new records.
 func (a *applier) items(ctx context.Context) error {
-	in := newInserter(ctx, a.tx, `INSERT INTO catalog_items (source, number, id_hash, provider_id, record)`, 5)
+	in := a.store.inserter(ctx, a.tx, `INSERT INTO catalog_items (source, number, id_hash, provider_id, record)`, 5)
 	for _, i := range a.delta.Items {
 		switch {
 		case i.NewItem:
@@ -178,7 +178,7 @@ func (a *applier) items(ctx context.Context) error {
 
 // records adds what is new about contents.
 func (a *applier) records(ctx context.Context) error {
-	in := newInserter(ctx, a.tx, `INSERT INTO catalog_records (source, number, item, meta, subject, sender, recipients, message_id, received_at, sent_at,
+	in := a.store.inserter(ctx, a.tx, `INSERT INTO catalog_records (source, number, item, meta, subject, sender, recipients, message_id, received_at, sent_at,
 		size_bytes, provider_bytes, attachments, has_content, search)`, 15)
 	for _, i := range a.delta.Items {
 		if !i.NewRecord {
@@ -234,7 +234,7 @@ func (a *applier) entries(ctx context.Context) error {
 		}
 		ended = ended[n:]
 	}
-	in := newInserter(ctx, a.tx, `INSERT INTO catalog_entries (source, item, from_seq, to_seq, folder, record, received_at, flags, importance, categories, version, problem, properties)`, 13)
+	in := a.store.inserter(ctx, a.tx, `INSERT INTO catalog_entries (source, item, from_seq, to_seq, folder, record, received_at, flags, importance, categories, version, problem, properties)`, 13)
 	for _, i := range a.delta.Items {
 		folder, ok := a.numbers[i.FolderID]
 		if !ok {
@@ -272,19 +272,20 @@ func (a *applier) snapshot(ctx context.Context) error {
 
 // inserter adds rows, many with one statement.
 type inserter struct {
-	ctx   context.Context
-	tx    *sql.Tx
-	into  string
-	width int
-	args  []any
-	stmt  *sql.Stmt // for a full statement
+	ctx     context.Context
+	dialect dialect
+	tx      *sql.Tx
+	into    string
+	width   int
+	args    []any
+	stmt    *sql.Stmt // for a full statement
 }
 
 // insertRows is how many rows one statement adds.
 const insertRows = 100
 
-func newInserter(ctx context.Context, tx *sql.Tx, into string, width int) *inserter {
-	return &inserter{ctx: ctx, tx: tx, into: into, width: width}
+func (s *Store) inserter(ctx context.Context, tx *sql.Tx, into string, width int) *inserter {
+	return &inserter{ctx: ctx, dialect: s.dialect, tx: tx, into: into, width: width}
 }
 
 func (in *inserter) add(values ...any) error {
@@ -310,6 +311,12 @@ func (in *inserter) text(rows int) string {
 	for i := range rows {
 		if i > 0 {
 			b.WriteString(", ")
+		}
+		if in.dialect == dialectSQLite {
+			// A numbered parameter is a named one to SQLite, which finds it by
+			// walking through all of them.
+			b.WriteString("(?" + strings.Repeat(", ?", in.width-1) + ")")
+			continue
 		}
 		b.WriteString("(" + placeholders(1+i*in.width, in.width) + ")")
 	}

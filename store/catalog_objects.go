@@ -27,27 +27,72 @@ func (s *Store) Locate(ctx context.Context, tenant string, ids []repo.PieceID) (
 	found := make(map[repo.PieceID]repo.Location, len(ids))
 	for len(ids) > 0 {
 		n := min(len(ids), catalogChunk)
+		if n < catalogChunk {
+			n = 1 // one statement is kept ready for single pieces, one for full chunks
+		}
 		args := []any{tenant}
 		for _, id := range ids[:n] {
 			args = append(args, piecePrefix(id))
 		}
-		list, err := collect(ctx, s.read, scanObject, `
-			SELECT x.piece_id, p.pack_id, p.kind, p.epoch, x.blob, b.type, b.at_byte, b.bytes, x.at_byte, x.bytes
-			FROM catalog_pieces x
-			JOIN catalog_packs p ON p.number = x.pack
-			JOIN catalog_blobs b ON b.pack = x.pack AND b.blob = x.blob
-			WHERE p.org_id = $1 AND x.prefix IN (`+placeholders(2, n)+`)`, args...)
+		stmt, err := s.prepared(ctx, locateSQL(n))
 		if err != nil {
-			return nil, fmt.Errorf("locate pieces: %w", err)
+			return nil, err
 		}
-		for _, o := range list {
+		if err := eachObject(ctx, stmt, args, func(o repo.Object) {
 			if wanted[o.ID] {
 				found[o.ID] = o.Location
 			}
+		}); err != nil {
+			return nil, fmt.Errorf("locate pieces: %w", err)
 		}
 		ids = ids[n:]
 	}
 	return found, nil
+}
+
+// locateSQL is the statement that looks for n pieces.
+func locateSQL(n int) string {
+	return `
+		SELECT x.piece_id, p.pack_id, p.kind, p.epoch, x.blob, b.type, b.at_byte, b.bytes, x.at_byte, x.bytes
+		FROM catalog_pieces x
+		JOIN catalog_packs p ON p.number = x.pack
+		JOIN catalog_blobs b ON b.pack = x.pack AND b.blob = x.blob
+		WHERE p.org_id = $1 AND x.prefix IN (` + placeholders(2, n) + `)`
+}
+
+// eachObject gives the rows of a statement to f.
+func eachObject(ctx context.Context, stmt *sql.Stmt, args []any, f func(repo.Object)) error {
+	rows, err := stmt.QueryContext(ctx, args...)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		o, err := scanObject(rows)
+		if err != nil {
+			return err
+		}
+		f(o)
+	}
+	return rows.Err()
+}
+
+// prepared returns a statement on the read pool that stays parsed: backups look
+// up every piece, and parsing takes longer than looking. It closes with the
+// store.
+func (s *Store) prepared(ctx context.Context, query string) (*sql.Stmt, error) {
+	if stmt, ok := s.statements.Load(query); ok {
+		return stmt.(*sql.Stmt), nil
+	}
+	stmt, err := s.read.PrepareContext(ctx, query) //nolint:sqlclosecheck // kept
+	if err != nil {
+		return nil, fmt.Errorf("prepare: %w", err)
+	}
+	if kept, there := s.statements.LoadOrStore(query, stmt); there {
+		stmt.Close()
+		return kept.(*sql.Stmt), nil
+	}
+	return stmt, nil
 }
 
 func scanObject(row scanner) (repo.Object, error) {
@@ -75,8 +120,8 @@ func (s *Store) AddObjects(ctx context.Context, org backup.OrgID, objects []repo
 func (s *Store) addObjects(ctx context.Context, tx *sql.Tx, org backup.OrgID, objects []repo.Object) error {
 	numbers := map[repo.PackID]int64{} // 0 for a pack that was known
 	blobs := map[blobKey]bool{}
-	intoBlobs := newInserter(ctx, tx, `INSERT INTO catalog_blobs (pack, blob, type, at_byte, bytes)`, 5)
-	intoPieces := newInserter(ctx, tx, `INSERT INTO catalog_pieces (prefix, pack, blob, at_byte, bytes, piece_id)`, 6)
+	intoBlobs := s.inserter(ctx, tx, `INSERT INTO catalog_blobs (pack, blob, type, at_byte, bytes)`, 5)
+	intoPieces := s.inserter(ctx, tx, `INSERT INTO catalog_pieces (prefix, pack, blob, at_byte, bytes, piece_id)`, 6)
 	for _, o := range objects {
 		pack, ok := numbers[o.Pack]
 		if !ok {

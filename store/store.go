@@ -15,6 +15,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -57,6 +58,8 @@ type Store struct {
 	pool    *pgxpool.Pool
 	driver  riverdriver.Driver[*sql.Tx]
 	queue   *river.Client[*sql.Tx] // inserts only
+	// statements are kept parsed, by their text; see prepared.
+	statements sync.Map
 	sealer
 }
 

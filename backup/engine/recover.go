@@ -189,13 +189,11 @@ func (in *ingester) items(ctx context.Context, d *Delta) error {
 		for _, item := range list {
 			known[item.Number] = item
 		}
-		for _, n := range part {
-			change, err := in.change(ctx, in.now[n], known[n])
-			if err != nil {
-				return fmt.Errorf("item %d: %w", n, err)
-			}
-			d.Items = append(d.Items, change)
+		changes, err := in.changes(ctx, part, known)
+		if err != nil {
+			return err
 		}
+		d.Items = append(d.Items, changes...)
 	}
 	for n := range in.gone {
 		if _, moved := in.now[n]; !moved {
@@ -206,27 +204,46 @@ func (in *ingester) items(ctx context.Context, d *Delta) error {
 	return nil
 }
 
-// change completes an item from what the catalog knows of it, or from its record.
-func (in *ingester) change(ctx context.Context, now, known Item) (ItemChange, error) {
-	c := ItemChange{Item: now, NewItem: known.Number == 0, NewRecord: known.Record.Meta != now.Record.Meta}
-	if !c.NewRecord {
-		state := known.ItemState
-		state.FolderID, state.Version = now.FolderID, now.Version
-		state.Read, state.Draft, state.Flagged, state.Importance, state.Categories = now.Read, now.Draft, now.Flagged, now.Importance, now.Categories
-		c.ItemState, c.Record = state, known.Record
-		return c, nil
+// changes completes items from what the catalog knows of them, or from their
+// records.
+func (in *ingester) changes(ctx context.Context, numbers []int64, known map[int64]Item) ([]ItemChange, error) {
+	list := make([]ItemChange, len(numbers))
+	var fresh []*ItemChange
+	var ids []repo.MetaID
+	for i, n := range numbers {
+		now, old := in.now[n], known[n]
+		list[i] = ItemChange{Item: now, NewItem: old.Number == 0, NewRecord: old.Record.Meta != now.Record.Meta}
+		if list[i].NewRecord {
+			fresh, ids = append(fresh, &list[i]), append(ids, now.Record.Meta)
+			continue
+		}
+		list[i].Record, list[i].ItemState = old.Record, withState(old, now.ItemState).ItemState
 	}
-	rec, err := readRecord(ctx, in.meta, now.Record.Meta)
+	records, err := in.Repo.ReadMetas(ctx, string(in.org), string(in.mailbox), kindRecord, ids)
 	if err != nil {
-		return c, err
+		return nil, fromRepository(err)
 	}
-	if rec.Item != now.Number || rec.Number <= 0 {
-		return c, fromRepository(fmt.Errorf("record %s is of another item: %w", now.Record.Meta, repo.ErrDamaged))
+	for i, c := range fresh {
+		if err := c.fill(records[i]); err != nil {
+			return nil, fmt.Errorf("item %d: %w", c.Number, err)
+		}
+	}
+	return list, nil
+}
+
+// fill completes c from its record.
+func (c *ItemChange) fill(data []byte) error {
+	var rec itemRecord
+	if err := decoding.Unmarshal(data, &rec); err != nil {
+		return fromRepository(fmt.Errorf("record %s: %w: %w", c.Record.Meta, err, repo.ErrDamaged))
+	}
+	if rec.Item != c.Number || rec.Number <= 0 {
+		return fromRepository(fmt.Errorf("record %s is of another item: %w", c.Record.Meta, repo.ErrDamaged))
 	}
 	rec.fill(&c.ItemState)
 	c.Record.Number = rec.Number
 	if rec.Content != nil {
 		c.Record.Bytes, c.Record.HasContent = rec.Content.Size, true
 	}
-	return c, nil
+	return nil
 }
