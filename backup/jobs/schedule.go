@@ -18,6 +18,12 @@ const scheduleEvery = 15 * time.Second
 // ended licence puts mail out of reach, so this is often.
 const listEvery = time.Hour
 
+// lostAfter is how long an authorization may wait before its job is put into
+// the queue again. The queue drops a job that it has: while the job waits or
+// runs, that changes nothing. A person who selects Try again in the moment
+// between a job's last word and its end meets that job still running.
+const lostAfter = 5 * time.Second
+
 // schedule looks for what is due and puts it into the queue. Everything that
 // is due is in our own tables, so a lost job is found again here.
 type schedule struct {
@@ -80,7 +86,7 @@ func (w *schedule) accounts(ctx context.Context, now time.Time) error {
 // authorizations puts jobs back that an authorization waits for, should one
 // have been lost.
 func (w *schedule) authorizations(ctx context.Context, now time.Time) error {
-	waiting, err := w.Store.WaitingAuthorizations(ctx, now.Add(-time.Minute))
+	waiting, err := w.Store.WaitingAuthorizations(ctx, now.Add(-lostAfter))
 	if err != nil {
 		return fmt.Errorf("find waiting authorizations: %w", err)
 	}
