@@ -1,6 +1,7 @@
 package repo
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
@@ -18,7 +19,7 @@ type format struct {
 	MinReader int      `json:"min_reader"` // least version a program must know to read
 	MinWriter int      `json:"min_writer"` // and to write
 	Features  features `json:"features"`
-	SHA256    string   `json:"sha256"` // of the file's JSON with this field empty
+	SHA256    string   `json:"sha256"` // of the file with this field empty
 }
 
 // features are what a program must know beyond the version, per operation. No
@@ -36,10 +37,20 @@ const (
 	maxFormat     = 64 << 10
 )
 
-// sum returns the checksum that f.SHA256 has to have.
-func (f format) sum() string {
-	f.SHA256 = ""
-	hash := sha256.Sum256(must(json.Marshal(f))) // strings and numbers can always be encoded
+// newFormat returns the format.json of a new repository.
+func newFormat() ([]byte, error) {
+	data, err := json.MarshalIndent(format{Product: formatProduct, ID: rand.Text(), Version: formatVersion, MinReader: formatVersion, MinWriter: formatVersion}, "", "\t")
+	if err != nil {
+		return nil, fmt.Errorf("encode %s: %w", formatKey, err)
+	}
+	data = append(data, '\n')
+	empty := []byte(`"sha256": "`)
+	return bytes.Replace(data, empty, append(empty, formatSum(data, "")...), 1), nil
+}
+
+// formatSum is the checksum of a format.json that has sum in it.
+func formatSum(data []byte, sum string) string {
+	hash := sha256.Sum256(bytes.Replace(data, []byte(sum), nil, 1))
 	return hex.EncodeToString(hash[:])
 }
 
@@ -59,14 +70,11 @@ func openFormat(ctx context.Context, storage Storage) (format, error) {
 			}
 			return format{}, damaged(formatKey, "it is missing although there is data ("+e.Key+"); put the file back from a copy")
 		}
-		f := format{Product: formatProduct, ID: rand.Text(), Version: formatVersion, MinReader: formatVersion, MinWriter: formatVersion}
-		f.SHA256 = f.sum()
-		data, err = json.MarshalIndent(f, "", "\t")
-		if err != nil {
-			return format{}, fmt.Errorf("encode %s: %w", formatKey, err)
+		if data, err = newFormat(); err != nil {
+			return format{}, err
 		}
 		// If another program writes it first, its file is read next.
-		if err := put(ctx, storage, formatKey, append(data, '\n')); err != nil && !errors.Is(err, ErrExist) {
+		if err := put(ctx, storage, formatKey, data); err != nil && !errors.Is(err, ErrExist) {
 			return format{}, fmt.Errorf("write %s: %w", formatKey, err)
 		}
 	}
@@ -88,7 +96,7 @@ func parseFormat(data []byte) (format, error) {
 			return f, fmt.Errorf("the repository uses %q, which this program does not know: start a newer version of Holdfast", list[0])
 		}
 	}
-	if f.Version < 1 || f.SHA256 != f.sum() {
+	if f.Version < 1 || len(f.SHA256) != 2*sha256.Size || f.SHA256 != formatSum(data, f.SHA256) {
 		return f, damaged(formatKey, "its checksum is wrong; put the file back from a copy")
 	}
 	return f, nil

@@ -2,16 +2,9 @@ package repo_test
 
 import (
 	"bytes"
-	"context"
-	"crypto/sha256"
 	"encoding/base64"
 	"errors"
-	"fmt"
 	"io"
-	"io/fs"
-	"math/rand/v2"
-	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -19,139 +12,6 @@ import (
 
 	"holdfast/backup/repo"
 )
-
-// keyStore makes keys from names; other seeds give other keys.
-type keyStore struct{ seed string }
-
-func (k keyStore) Epoch(context.Context, string) (int, error) { return 0, nil }
-
-func (k keyStore) TenantKey(_ context.Context, tenant string, epoch int) ([]byte, error) {
-	h := sha256.Sum256(fmt.Appendf(nil, "%s/%s/%d", k.seed, tenant, epoch))
-	return h[:], nil
-}
-
-func (k keyStore) SourceKey(_ context.Context, tenant, source string, epoch int) ([]byte, error) {
-	h := sha256.Sum256(fmt.Appendf(nil, "%s/%s/%s/%d", k.seed, tenant, source, epoch))
-	return h[:], nil
-}
-
-// box is a repository with its parts.
-type box struct {
-	*repo.Repository
-	storage repo.Storage
-	index   *repo.MemoryIndex
-}
-
-func open(t testing.TB, storage repo.Storage, keys repo.KeyStore) box {
-	t.Helper()
-	index := repo.NewMemoryIndex()
-	r, err := repo.Open(t.Context(), storage, keys, index, repo.Options{TargetPack: 256 << 10})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return box{r, storage, index}
-}
-
-// load reads the index anew from the repository alone.
-func (b box) load(t testing.TB) {
-	t.Helper()
-	tenants, err := b.Tenants(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, tenant := range tenants {
-		sources, err := b.Sources(t.Context(), tenant)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, source := range sources {
-			for c, err := range b.Commits(t.Context(), tenant, source, 0) {
-				if err != nil {
-					t.Fatal(err)
-				}
-				objects, err := b.Objects(t.Context(), tenant, c.Packs)
-				if err != nil {
-					t.Fatal(err)
-				}
-				b.index.Add(tenant, objects)
-			}
-		}
-	}
-}
-
-// store puts contents in one commit and returns their recipes.
-func (b box) store(t testing.TB, tenant, source string, seq int64, contents ...[]byte) []repo.Content {
-	t.Helper()
-	w, err := b.NewWriter(t.Context(), tenant, source)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer w.Abort()
-	list := make([]repo.Content, len(contents))
-	for i, data := range contents {
-		if list[i], err = w.PutContent(t.Context(), bytes.NewReader(data)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	root, err := w.PutMeta(t.Context(), 'r', fmt.Appendf(nil, "root %d", seq))
-	if err != nil {
-		t.Fatal(err)
-	}
-	done, err := w.Commit(t.Context(), repo.Commit{Seq: seq, At: time.Now(), Root: root, Info: []byte("info")})
-	if err != nil {
-		t.Fatal(err)
-	}
-	b.index.Add(tenant, done.Objects)
-	return list
-}
-
-func (b box) read(t testing.TB, tenant, source string, c repo.Content) []byte {
-	t.Helper()
-	var out bytes.Buffer
-	if err := b.ReadContent(t.Context(), tenant, source, c, &out); err != nil {
-		t.Fatal(err)
-	}
-	return out.Bytes()
-}
-
-// mail is the messages of the test corpus.
-func mail(t testing.TB) map[string][]byte {
-	t.Helper()
-	list := map[string][]byte{}
-	err := filepath.WalkDir("../m365/simulator/testdata/mail", func(path string, e fs.DirEntry, err error) error {
-		if err != nil || e.IsDir() {
-			return err
-		}
-		list[path], err = os.ReadFile(path)
-		return err
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if len(list) < 523 {
-		t.Fatalf("%d files of test mail, want at least 523", len(list))
-	}
-	return list
-}
-
-// lines is data as base64 in lines of width characters.
-func lines(data []byte, width int, end string) string {
-	text := base64.StdEncoding.EncodeToString(data)
-	var b strings.Builder
-	for len(text) > 0 {
-		n := min(width, len(text))
-		b.WriteString(text[:n] + end)
-		text = text[n:]
-	}
-	return b.String()
-}
-
-func noise(seed uint64, n int) []byte {
-	b := make([]byte, n)
-	r := rand.NewChaCha8([32]byte{byte(seed), byte(seed >> 8)})
-	_, _ = r.Read(b)
-	return b
-}
 
 func TestEveryMessageComesBackByteForByte(t *testing.T) {
 	dir, err := repo.OpenDir(t.TempDir())
@@ -242,18 +102,6 @@ func TestAttachmentIsStoredOnceForATenant(t *testing.T) {
 	}
 }
 
-func size(t testing.TB, s repo.Storage, prefix string) int64 {
-	t.Helper()
-	n := int64(0)
-	for e, err := range s.List(t.Context(), prefix) {
-		if err != nil {
-			t.Fatal(err)
-		}
-		n += e.Size
-	}
-	return n
-}
-
 func TestTooLargeContentIsRefused(t *testing.T) {
 	b := open(t, repo.NewMemory(), keyStore{"k"})
 	w, err := b.NewWriter(t.Context(), "org", "box")
@@ -331,88 +179,6 @@ func TestLostFormatIsNotMadeAnew(t *testing.T) {
 	}
 	if _, err := repo.Open(t.Context(), storage, keyStore{"k"}, b.index, repo.Options{}); !errors.Is(err, repo.ErrDamaged) {
 		t.Errorf("Open = %v, want ErrDamaged", err)
-	}
-}
-
-// TestDamageIsFoundAndNamed does each harm to each object.
-func TestDamageIsFoundAndNamed(t *testing.T) {
-	harms := map[string]func([]byte) []byte{
-		"flip at start":      func(d []byte) []byte { d[1] ^= 1; return d },
-		"flip in the middle": func(d []byte) []byte { d[len(d)/2] ^= 1; return d },
-		"flip at end":        func(d []byte) []byte { d[len(d)-2] ^= 1; return d },
-		"truncate":           func(d []byte) []byte { return d[:len(d)*2/3] },
-		"zero":               func(d []byte) []byte { clear(d[len(d)/3 : len(d)*2/3]); return d },
-		"empty":              func([]byte) []byte { return nil },
-		"delete":             nil,
-	}
-	build := func() (box, *repo.Memory) {
-		storage := repo.NewMemory()
-		b := open(t, storage, keyStore{"k"})
-		for i := range 3 {
-			b.store(t, "org", "box", int64(i+1), []byte(fmt.Sprint("message ", i)), []byte(lines(noise(uint64(i), 100<<10), 76, "\n")), noise(uint64(i+9), 100<<10))
-		}
-		return b, storage
-	}
-	_, sample := build()
-	kinds := map[string]int{} // which object of a kind, by its order
-	for e := range sample.List(t.Context(), "t/") {
-		kind := strings.Split(e.Key, "/")[2]
-		kinds[kind]++
-	}
-	for kind, n := range kinds {
-		for name, harm := range harms {
-			b, storage := build()
-			key := nth(t, storage, "t/org/"+kind+"/", n/2)
-			r, err := storage.Open(t.Context(), key, 0, -1)
-			if err != nil {
-				t.Fatal(err)
-			}
-			data, _ := io.ReadAll(r)
-			if harm == nil {
-				err = storage.Delete(t.Context(), key)
-			} else {
-				storage.Set(key, harm(data))
-			}
-			if err != nil {
-				t.Fatal(err)
-			}
-			report, err := b.Verify(t.Context(), "org", "box", repo.VerifyBlobs)
-			if err != nil {
-				t.Errorf("%s of %s: Verify stopped: %v", name, key, err)
-			}
-			if len(report.Damaged) != 1 || !strings.Contains(report.Damaged[0], key[strings.LastIndex(key, "/")+1:]) {
-				t.Errorf("%s of %s: report = %q, want one line that names it", name, key, report.Damaged)
-			}
-		}
-	}
-}
-
-func nth(t testing.TB, s repo.Storage, prefix string, n int) string {
-	t.Helper()
-	for e := range s.List(t.Context(), prefix) {
-		if n == 0 {
-			return e.Key
-		}
-		n--
-	}
-	t.Fatalf("too few objects under %s", prefix)
-	return ""
-}
-
-func TestSwappedPacksAreFound(t *testing.T) {
-	storage := repo.NewMemory()
-	b := open(t, storage, keyStore{"k"})
-	c := b.store(t, "org", "box", 1, []byte("mine"))[0]
-	b.store(t, "other", "box", 1, []byte("theirs"))
-	mine, theirs := nth(t, storage, "t/org/d/", 0), nth(t, storage, "t/other/d/", 0)
-	r, err := storage.Open(t.Context(), theirs, 0, -1)
-	if err != nil {
-		t.Fatal(err)
-	}
-	data, _ := io.ReadAll(r)
-	storage.Set(mine, data)
-	if err := b.ReadContent(t.Context(), "org", "box", c, io.Discard); !errors.Is(err, repo.ErrDamaged) {
-		t.Errorf("ReadContent from another tenant's pack = %v, want ErrDamaged", err)
 	}
 }
 
