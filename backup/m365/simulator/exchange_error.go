@@ -57,7 +57,7 @@ func (w *answer) exchangeError(e *cmdletError, shape string) {
 	message := "|" + e.kind + "|" + e.text
 	if e.status == http.StatusNotFound {
 		h := fnv.New32a()
-		h.Write([]byte(e.kind)) //nolint:errcheck // never fails
+		h.Write([]byte(e.kind)) //nolint:errcheck,gosec // never fails
 		message = fmt.Sprintf("Ex%06X", h.Sum32()&0xffffff) + message
 	}
 	if shape == "object" || shape == "" && e.object {
@@ -89,5 +89,5 @@ func (w *answer) exchangeForbidden(reason string) {
 		w.header.Set("x-ms-diagnostics", `2000003;reason="`+strings.ReplaceAll(reason, `"`, "'")+`";error_category="invalid_grant"`)
 	}
 	w.WriteHeader(http.StatusForbidden)
-	w.Write(make([]byte, 64))
+	w.Write(make([]byte, 64)) //nolint:errcheck // an answer is kept in memory
 }

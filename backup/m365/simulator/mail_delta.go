@@ -33,7 +33,7 @@ const mostFiltered = 5000
 // newRound reads the options of the first request of a delta.
 func (s *Simulator) newRound(w *answer, r *http.Request, c *caller, m *mailbox, folder string) (cur deltaCursor, ok bool) {
 	q := r.URL.Query()
-	takes := []string{"$select"}
+	takes := []string{"$select", "$deltatoken", "$skiptoken"} // an empty token begins anew
 	if folder != "" {
 		takes = append(takes, "$top", "$filter", "$orderby")
 	}

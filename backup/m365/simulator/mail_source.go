@@ -3,6 +3,7 @@ package simulator
 import (
 	"bytes"
 	"encoding/base64"
+	"encoding/binary"
 	"fmt"
 	"io"
 	"io/fs"
@@ -64,7 +65,7 @@ func (r recipe) write(w io.Writer) error {
 	if r.File != "" {
 		fmt.Fprintf(out, "Content-Type: multipart/mixed; boundary=%q\r\n\r\n--%s\r\n", boundary, boundary)
 	}
-	io.WriteString(out, "Content-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: 7bit\r\n\r\n") //nolint:errcheck // kept in out
+	io.WriteString(out, "Content-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: 7bit\r\n\r\n") //nolint:errcheck,gosec // kept in out
 	r.text(out)
 	if r.File == "" {
 		return out.err
@@ -95,7 +96,9 @@ func (r recipe) text(out io.Writer) {
 }
 
 func (r recipe) attachment(out io.Writer) {
-	noise := rand.NewChaCha8([32]byte{byte(r.FileNumber), byte(r.FileNumber >> 8), byte(r.FileNumber >> 16), 7})
+	seed := [32]byte{24: 7}
+	binary.LittleEndian.PutUint64(seed[:], uint64(r.FileNumber)) //nolint:gosec // only numbers the attachment
+	noise := rand.NewChaCha8(seed)
 	plain := make([]byte, 57*64)
 	text := make([]byte, 0, 64*78)
 	for left := r.FileSize; left > 0; {

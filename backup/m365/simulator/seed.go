@@ -9,7 +9,6 @@ import (
 	"io/fs"
 	"mime"
 	"net/mail"
-	"path"
 	"strings"
 	"time"
 
@@ -234,6 +233,3 @@ func headerFields(head []byte) map[string]string {
 	}
 	return fields
 }
-
-// fileName is the last part of a seeded message's file, for control answers.
-func (src source) fileName() string { return path.Base(src.File) }
