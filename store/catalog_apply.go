@@ -6,6 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"syscall"
+
+	sqlite "modernc.org/sqlite"
 
 	"holdfast/backup"
 	"holdfast/backup/engine"
@@ -35,10 +38,22 @@ func (s *Store) ApplyCommit(ctx context.Context, org backup.OrgID, mailbox backu
 		}
 		return nil
 	})
-	if err != nil {
+	if err = diskFull(err); err != nil {
 		return fmt.Errorf("bring the catalog to commit %d of mailbox %s: %w", d.Seq, mailbox, err)
 	}
 	return nil
+}
+
+// sqliteFull is SQLite's code for a full disk.
+const sqliteFull = 13
+
+// diskFull lets a full disk under SQLite be told by syscall.ENOSPC, as one under
+// the repository is.
+func diskFull(err error) error {
+	if e, ok := errors.AsType[*sqlite.Error](err); ok && e.Code()&0xff == sqliteFull {
+		return fmt.Errorf("%w: %w", syscall.ENOSPC, err)
+	}
+	return err
 }
 
 // sourceForCommit reads and locks the row of a mailbox, making it if needed.

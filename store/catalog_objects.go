@@ -160,15 +160,15 @@ type blobKey struct {
 
 // addPack adds a pack and returns its number, 0 if it was known.
 func (s *Store) addPack(ctx context.Context, tx *sql.Tx, org backup.OrgID, at repo.Location) (int64, error) {
-	known, err := one(ctx, tx, scanValue[int64], `SELECT count(*) FROM catalog_packs WHERE org_id = $1 AND pack_id = $2`, org, at.Pack[:])
-	if err != nil || known > 0 {
-		return 0, err
-	}
 	if s.dialect == dialectPostgres {
-		// Two transactions at a time must not take the same number.
+		// Two transactions at a time must add neither the same pack nor the same number.
 		if _, err := tx.ExecContext(ctx, `LOCK TABLE catalog_packs IN SHARE ROW EXCLUSIVE MODE`); err != nil {
 			return 0, err
 		}
+	}
+	known, err := one(ctx, tx, scanValue[int64], `SELECT count(*) FROM catalog_packs WHERE org_id = $1 AND pack_id = $2`, org, at.Pack[:])
+	if err != nil || known > 0 {
+		return 0, err
 	}
 	number, err := one(ctx, tx, scanValue[int64], `SELECT coalesce(max(number), 0) + 1 FROM catalog_packs`)
 	if err != nil {

@@ -90,7 +90,7 @@ func (r Result) Fill(run *backup.Run) {
 func (e *Engine) Backup(ctx context.Context, job Job) (Result, error) {
 	release, err := e.acquire(job.Mailbox)
 	if err != nil {
-		return Result{}, err
+		return Result{}, e.problem(ctx, err)
 	}
 	defer release()
 	if err := e.recoverMailbox(ctx, job.Org, job.Mailbox); err != nil {

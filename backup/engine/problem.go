@@ -27,19 +27,23 @@ func fromRepository(err error) error {
 	return &repositoryError{fmt.Errorf("repository: %w", err)}
 }
 
-// problem gives errors of the repository the sentence that whoever runs
-// Holdfast can act on. Others stay as they are: those of the provider have
-// their own.
+// problem gives errors of the repository and of its disk the sentence that
+// whoever runs Holdfast can act on. Others stay as they are: those of the
+// provider have their own.
 func (e *Engine) problem(ctx context.Context, err error) error {
 	var broken *repositoryError
-	if err == nil || ctx.Err() != nil || !errors.As(err, &broken) {
+	p := &backup.Problem{Temporary: true, At: time.Now(), Err: err}
+	switch {
+	case err == nil || ctx.Err() != nil:
 		return err
-	}
-	p := &backup.Problem{Kind: backup.ProblemRepository, Temporary: true, At: time.Now(), Err: err,
-		Text: "The backup storage could not be read or written. What was backed up before is not touched. Whoever runs this Holdfast finds the cause in the log and should run holdfast verify; Holdfast tries again by itself."}
-	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
-		p.Kind = backup.ProblemDiskFull
-		p.Text = "The backup storage is full. What was backed up before is not touched. Free some space or add storage; Holdfast goes on by itself."
+	case errors.Is(err, ErrBusy):
+		p.Kind, p.Text = backup.ProblemUnavailable, "Another process is backing up this mailbox right now. Holdfast goes on by itself."
+	case errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT):
+		p.Kind, p.Text = backup.ProblemDiskFull, "The backup storage is full. What was backed up before is not touched. Free some space or add storage; Holdfast goes on by itself."
+	case errors.As(err, &broken):
+		p.Kind, p.Text = backup.ProblemRepository, "The backup storage could not be read or written. What was backed up before is not touched. Whoever runs this Holdfast finds the cause in the log and should run holdfast verify; Holdfast tries again by itself."
+	default:
+		return err
 	}
 	return p
 }

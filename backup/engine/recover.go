@@ -21,6 +21,9 @@ func (e *Engine) Recover(ctx context.Context) error {
 		return fmt.Errorf("read where the catalog stands: %w", err)
 	}
 	for _, h := range heads {
+		if _, err := e.Repo.Commit(ctx, string(h.Org), string(h.Mailbox), h.Seq+1); errors.Is(err, repo.ErrNotExist) {
+			continue
+		}
 		release, err := e.acquire(h.Mailbox)
 		if err != nil {
 			continue // a run is at it
