@@ -483,7 +483,7 @@ func permissionTable(permissions []backup.Permission) templ.Component {
 			templ_7745c5c3_Var19 = templ.NopComponent
 		}
 		ctx = templ.ClearChildren(ctx)
-		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 34, "<section class=\"permissions\" aria-labelledby=\"permissions\"><h2 id=\"permissions\">What Holdfast asks for</h2><p class=\"soft small\">Delegated permissions are used only while you are signed in. Application permissions are held by the applications in your tenant; they only read. Nothing else is asked for.</p><div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-labelledby=\"permissions\"><table class=\"table stack\"><thead><tr><th scope=\"col\">Permission</th><th scope=\"col\">Type</th><th scope=\"col\">Purpose</th><th scope=\"col\">Held</th></tr></thead> <tbody>")
+		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 34, "<section class=\"permissions\" aria-labelledby=\"permissions\"><h2 id=\"permissions\">What Holdfast asks for</h2><p class=\"soft small\">Delegated permissions are used only while you are signed in. Application permissions are held by the applications in your tenant; they only read. Nothing else is asked for.</p><div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Table of permissions\"><table class=\"table stack\"><thead><tr><th scope=\"col\">Permission</th><th scope=\"col\">Type</th><th scope=\"col\">Purpose</th><th scope=\"col\">Held</th></tr></thead> <tbody>")
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
