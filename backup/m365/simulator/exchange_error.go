@@ -89,5 +89,5 @@ func (w *answer) exchangeForbidden(reason string) {
 		w.header.Set("x-ms-diagnostics", `2000003;reason="`+strings.ReplaceAll(reason, `"`, "'")+`";error_category="invalid_grant"`)
 	}
 	w.WriteHeader(http.StatusForbidden)
-	w.Write(make([]byte, 64)) //nolint:errcheck // an answer is kept in memory
+	w.Write(make([]byte, 64)) //nolint:errcheck,gosec // an answer is kept in memory
 }

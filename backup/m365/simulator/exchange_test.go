@@ -20,6 +20,7 @@ const (
 	adminAPI     = "https://outlook.office365.com/adminapi/beta/"
 	contosoID    = "3c8a5d9e-2b74-4f61-8e0d-6a9b4c7f1e02"
 	exchangeApp  = "aaaaaaaa-0000-4000-8000-000000000001" // has Exchange.ManageAsApp
+	narrowApp    = "aaaaaaaa-0000-4000-8000-000000000003" // signs people in for EWS
 	powerlessApp = "aaaaaaaa-0000-4000-8000-000000000002"
 	appSecret    = "app-secret"
 )
@@ -33,6 +34,7 @@ func withApps(settings simulator.WorldExchange) func(*simulator.Options) {
 				t.Exchange = &settings
 				t.Apps = append(t.Apps,
 					simulator.WorldApplication{ID: exchangeApp, Name: "Backup", Secret: appSecret, Application: []string{"Exchange.ManageAsApp"}, Granted: true},
+					simulator.WorldApplication{ID: narrowApp, Name: "Narrow", Secret: appSecret, RedirectURIs: []string{redirect}, Delegated: []string{"EWS.AccessAsUser.All"}},
 					simulator.WorldApplication{ID: powerlessApp, Name: "Other", Secret: appSecret, Application: []string{"User.Read.All", "EWS.AccessAsApp"}, Granted: true})
 			}
 		}
@@ -42,12 +44,19 @@ func withApps(settings simulator.WorldExchange) func(*simulator.Options) {
 // exchangeToken signs a person in for Exchange's administration.
 func (w *world) exchangeToken(upn string) string {
 	w.Helper()
-	config := oauth2.Config{ClientID: simulator.MainClientID, ClientSecret: secret, RedirectURL: redirect, Scopes: strings.Fields(roleScope),
-		Endpoint: oauth2.Endpoint{AuthURL: loginURL + "/organizations/oauth2/v2.0/authorize", TokenURL: loginURL + "/organizations/oauth2/v2.0/token"}}
+	return w.personToken(upn, simulator.MainClientID, secret, roleScope)
+}
+
+// personToken signs a person in to a client, on whose behalf an administrator
+// consents for everybody.
+func (w *world) personToken(upn, client, secret, scope string) string {
+	w.Helper()
+	config := oauth2.Config{ClientID: client, ClientSecret: secret, RedirectURL: redirect, Scopes: strings.Fields(scope),
+		Endpoint: oauth2.Endpoint{AuthURL: loginURL + "/" + contoso + "/oauth2/v2.0/authorize", TokenURL: loginURL + "/" + contoso + "/oauth2/v2.0/token"}}
 	w.client = browserOf(w.sim) // nobody is signed in from before
 	address := config.AuthCodeURL("s", oauth2.SetAuthURLParam("prompt", "login"))
 	at, r := w.submit(address, w.get(address, ""), "next", "true", url.Values{"login": {upn}, "passwd": {password}})
-	if title(r) == "Permissions requested" { // an administrator consents for everybody
+	if title(r) == "Permissions requested" {
 		_, r = w.submit(at, r, "consent", "accept", url.Values{"organization": {"true"}})
 	}
 	back := w.returned(r)
@@ -286,6 +295,10 @@ func TestWhoMayNotAdministerExchange(t *testing.T) {
 	graph := w.adminToken(admin)
 	if r := w.invoke(graph, contoso, "Get-Mailbox", nil); r.Status != 401 {
 		t.Errorf("a token for Graph = %d, want 401", r.Status)
+	}
+	narrow := w.personToken(admin, narrowApp, appSecret, "openid https://outlook.office365.com/EWS.AccessAsUser.All")
+	if r := w.invoke(narrow, contoso, "Get-Mailbox", nil); r.Status != 403 || len(r.Body) != 0 {
+		t.Errorf("an administrator's token without Exchange.Manage = %d %q, want 403 without a body", r.Status, r.Body)
 	}
 	w.forbidden(w.invoke(token, "fabrikamlegal.onmicrosoft.com", "Get-Mailbox", nil), "another tenant")
 	w.forbidden(w.invoke(w.exchangeToken("app.admin@"+contoso), contoso, "Get-Mailbox", nil), "a person without an Exchange role")

@@ -34,6 +34,7 @@ type Fault struct {
 	Message    string            `json:"message,omitempty"` // of the error object
 	Header     map[string]string `json:"header,omitempty"`
 	RetryAfter string            `json:"retryAfter,omitempty"` // header Retry-After, may be "2.5"
+	NoBody     bool              `json:"noBody,omitempty"`     // the status alone
 	Delay      Duration          `json:"delay,omitempty"`      // before the answer
 	Cut        *int              `json:"cut,omitempty"`        // the connection breaks after so many bytes of the body of the real answer
 	Reset      bool              `json:"reset,omitempty"`      // the connection breaks without an answer
@@ -73,8 +74,8 @@ func (s *Simulator) addFault(f Fault) error {
 		if !slices.Contains(s.FaultNames(), f.Name) {
 			return fmt.Errorf("no fault is named %q", f.Name)
 		}
-	} else if f.Status == 0 && f.Code == "" && f.Cut == nil && !f.Reset && f.Delay == 0 && f.Body == "" {
-		return errors.New("a fault needs a name, or status, code, body, delay, cut or reset")
+	} else if f.Status == 0 && f.Code == "" && f.Cut == nil && !f.Reset && f.Delay == 0 && f.Body == "" && !f.NoBody {
+		return errors.New("a fault needs a name, or status, code, body, noBody, delay, cut or reset")
 	}
 	if short, ok := map[string]string{"login": HostLogin, "graph": HostGraph, "exchange": HostExchange, "device": HostDevice, "reports": HostReports}[f.Host]; ok {
 		f.Host = short
@@ -164,6 +165,8 @@ func (s *Simulator) play(a *answer, r *http.Request, in *incoming, f *Fault) boo
 	switch {
 	case f.Reset:
 		a.reset = true
+	case f.NoBody:
+		a.WriteHeader(max(f.Status, http.StatusOK))
 	case f.Body != "":
 		a.WriteHeader(max(f.Status, http.StatusOK))
 		a.Write([]byte(f.Body))

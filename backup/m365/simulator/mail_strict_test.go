@@ -353,15 +353,15 @@ func TestContentFaults(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.want(get(), 200, "repaired")
-	w.fault(simulator.Fault{Host: "graph", Path: `\$value$`, Status: 503, Body: "", Times: 1})
-	if r := get(); r.Status != 503 {
-		t.Errorf("503 = %d", r.Status)
+	w.client.Transport = w.sim.Transport() // what follows conforms to nothing
+	w.fault(simulator.Fault{Host: "graph", Path: `\$value$`, Status: 503, NoBody: true, Times: 1})
+	if r := get(); r.Status != 503 || len(r.Body) != 0 {
+		t.Errorf("503 = %d %q, want no body", r.Status, r.Body)
 	}
 	w.fault(simulator.Fault{Host: "graph", Path: `\$value$`, Cut: new(10), Times: 1})
 	if r := get(); !strings.Contains(string(r.Body), "unexpected EOF") {
 		t.Errorf("cut = %d %q", r.Status, r.Body)
 	}
-	w.client.Transport = w.sim.Transport() // what follows conforms to nothing
 	w.fault(simulator.Fault{Name: "mail_odd_json", Times: 1})
 	if r := w.get(deskPath+"/mailFolders/inbox/messages/delta", token); !strings.Contains(string(r.Body), "\"subject\":\"\t") || !strings.Contains(string(r.Body), "notInAnyDocument") {
 		t.Errorf("odd JSON = %.300s", r.Body)
