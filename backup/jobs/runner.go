@@ -107,7 +107,7 @@ func (r *Runner) config(holder string) *river.Config {
 }
 
 // workerLife is how long a worker counts as alive after its last beat.
-const workerLife = 30 * time.Second
+const workerLife = 12 * time.Second
 
 // beat tells the other processes that this one is alive, until ctx ends.
 func (r *Runner) beat(ctx context.Context, holder string) {

@@ -12,7 +12,7 @@ import (
 )
 
 // scheduleEvery is how often the schedule looks for what is due.
-const scheduleEvery = 15 * time.Second
+const scheduleEvery = 10 * time.Second
 
 // listEvery is how often the accounts of a connection are listed anew. An
 // ended licence puts mail out of reach, so this is often.

@@ -284,8 +284,8 @@ func TestBrowserWalksTheWholePath(t *testing.T) {
 	p.press("Continue to Microsoft").says("simulated")
 	p.fill("input[name=login]", "admin@contosodental.onmicrosoft.com").fill("input[name=passwd]", "Contoso-2026").press("Sign in")
 	p.press("Accept").says("M365 AUTHORIZATION").picture("applications-light")
-	p.until("step 2", `document.querySelector("#device")`).see("device-begin")
-	p.press("Get a code").until("the code", `document.querySelector("#user-code")?.textContent.trim().length > 5`).see("device")
+	p.until("step 2", `document.querySelector("#device")`)
+	p.until("the code", `document.querySelector("#user-code")?.textContent.trim().length > 5`).see("device")
 	code, err := eval[string](p, `document.querySelector("#user-code").innerText.trim()`)
 	if err != nil {
 		t.Fatal(err)
@@ -318,15 +318,15 @@ func TestBrowserWalksTheWholePath(t *testing.T) {
 	p.until("both mailboxes protected", `[...document.querySelectorAll(".status")].filter(e => e.innerText.trim() === "Protected" || e.innerText.startsWith("Protected")).length >= 2 && document.body.innerText.includes("Empty") && document.body.innerText.includes("Inactive") && !document.body.innerText.includes("backing up now")`)
 	p.open("/dashboard").says("Megan O'Neil").see("dashboard")
 
-	p.press("Browse & restore").says("Front Desk").see("browse")
+	p.press("Browse & Restore").says("Front Desk").see("browse")
 	p.press("Front Desk").says("🦷 Patients").see("mailbox")
 	if _, err := eval[chromedp.Void](p, `document.querySelector(".messages-table .subject a").click()`); err != nil {
 		t.Fatal(err)
 	}
 	p.says("Download .eml").see("message")
-	p.press("System status").says("System status").see("status")
+	p.press("System Status").says("System Status").see("status")
 	p.press("Activity").says("Set up the first backup").see("activity")
-	p.press("Account settings").see("settings")
+	p.press("Account Settings").see("settings")
 	p.open("/settings/credentials").says("Connected").see("credentials")
 	p.open("/no-such-page").says("not").see("not-found")
 	p.mu.Lock()
