@@ -106,7 +106,7 @@ func scanCatalogItem(row scanner) (engine.Item, error) {
 	var flags, received, sent int64
 	var categories, problem string
 	var meta, properties []byte
-	err := row.Scan(&i.Number, &i.ItemState.ID, &i.FolderID, &flags, &i.Importance, &categories, &i.Version, &problem, &properties,
+	err := row.Scan(&i.Number, &i.ID, &i.FolderID, &flags, &i.Importance, &categories, &i.Version, &problem, &properties,
 		&i.Record.Number, &meta, &i.Subject, &i.From, &i.To, &i.InternetMessageID, &received, &sent, &i.Record.Bytes, &i.Size, &i.HasAttachments, &i.Record.HasContent)
 	i.Read, i.Draft, i.Flagged = flags&flagRead != 0, flags&flagDraft != 0, flags&flagFlagged != 0
 	i.Received, i.Sent, i.Problem, i.Categories = moment(received), moment(sent), problemOf(problem), categoriesOf(categories)
@@ -168,7 +168,7 @@ func (s *Store) KnownItems(ctx context.Context, org backup.OrgID, mailbox backup
 	}
 	known := items[:0]
 	for _, item := range items {
-		if wanted[item.ItemState.ID] {
+		if wanted[item.ID] {
 			known = append(known, item)
 		}
 	}

@@ -99,7 +99,7 @@ func (a *applier) folders(ctx context.Context) error {
 	}
 	current := make(map[string]engine.FolderState, len(list))
 	for _, f := range list {
-		current[f.Folder.ID] = f.FolderState
+		current[f.ID] = f.FolderState
 	}
 	for _, id := range a.delta.RemovedFolders {
 		if err := a.closeFolder(ctx, known[id]); err != nil {
@@ -110,9 +110,9 @@ func (a *applier) folders(ctx context.Context) error {
 		}
 	}
 	for _, f := range a.delta.Folders {
-		old, ok := current[f.Folder.ID]
+		old, ok := current[f.ID]
 		if err := a.folder(ctx, f, ok && old.Folder == f.Folder); err != nil {
-			return fmt.Errorf("folder %s: %w", f.Folder.ID, err)
+			return fmt.Errorf("folder %s: %w", f.ID, err)
 		}
 	}
 	return nil
@@ -138,15 +138,15 @@ func (a *applier) folderNumbers(ctx context.Context) (map[string]int64, error) {
 
 // folder saves one folder; same says that only its cursor or node changed.
 func (a *applier) folder(ctx context.Context, f engine.FolderState, same bool) error {
-	number, ok := a.numbers[f.Folder.ID]
+	number, ok := a.numbers[f.ID]
 	if !ok {
 		number = int64(len(a.numbers)) + 1 // folders are never deleted from the table
-		a.numbers[f.Folder.ID] = number
+		a.numbers[f.ID] = number
 	}
 	if _, err := a.tx.ExecContext(ctx, `
 		INSERT INTO catalog_folders (source, number, folder_id, cursor, node) VALUES ($1, $2, $3, $4, $5)
 		ON CONFLICT (source, number) DO UPDATE SET cursor = excluded.cursor, node = excluded.node`,
-		a.source, number, f.Folder.ID, f.Cursor, f.Node[:]); err != nil {
+		a.source, number, f.ID, f.Cursor, f.Node[:]); err != nil {
 		return err
 	}
 	if same {
@@ -176,7 +176,7 @@ func (a *applier) items(ctx context.Context) error {
 	for _, i := range a.delta.Items {
 		switch {
 		case i.NewItem:
-			if err := in.add(a.source, i.Number, idHash(i.ItemState.ID), i.ItemState.ID, i.Record.Number); err != nil {
+			if err := in.add(a.source, i.Number, idHash(i.ID), i.ID, i.Record.Number); err != nil {
 				return fmt.Errorf("add items: %w", err)
 			}
 		case i.NewRecord:
@@ -243,8 +243,8 @@ func (a *applier) entries(ctx context.Context) error {
 		for _, number := range ended[:n] {
 			args = append(args, number)
 		}
-		if _, err := a.tx.ExecContext(ctx, `UPDATE catalog_entries SET to_seq = $1 WHERE source = $2 AND to_seq = `+untilNow+`
-			AND item IN (`+placeholders(3, n)+`)`, args...); err != nil {
+		query := `UPDATE catalog_entries SET to_seq = $1 WHERE source = $2 AND to_seq = ` + untilNow + ` AND item IN (` + placeholders(3, n) + `)`
+		if _, err := a.tx.ExecContext(ctx, query, args...); err != nil {
 			return fmt.Errorf("end entries: %w", err)
 		}
 		ended = ended[n:]

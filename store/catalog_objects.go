@@ -89,7 +89,7 @@ func (s *Store) prepared(ctx context.Context, query string) (*sql.Stmt, error) {
 		return nil, fmt.Errorf("prepare: %w", err)
 	}
 	if kept, there := s.statements.LoadOrStore(query, stmt); there {
-		stmt.Close()
+		stmt.Close() //nolint:gosec,sqlclosecheck // another goroutine was first; nothing was done with it
 		return kept.(*sql.Stmt), nil
 	}
 	return stmt, nil

@@ -118,13 +118,12 @@ func liveThrough(t *testing.T, seed uint64) {
 	h := history{rand.New(rand.NewPCG(seed, 7)), newProvider()}
 	st, storage := openStore(t), repo.NewMemory()
 	want := map[int64]map[string]string{}
-	b := openBench(t, st, storage)
 	for range 25 {
 		for range h.IntN(25) {
 			h.step()
 		}
 		h.mood()
-		b = openBench(t, st, storage)
+		b := openBench(t, st, storage)
 		b.Checkpoint = engine.Checkpoint{Items: 1 + h.IntN(30)}
 		err := b.mishap(h)
 		if err == nil {
@@ -133,7 +132,7 @@ func liveThrough(t *testing.T, seed uint64) {
 			b.check(seq, want[seq])
 		}
 	}
-	b = openBench(t, st, storage)
+	b := openBench(t, st, storage)
 	b.run(h.p)
 	for seq, image := range want {
 		b.check(seq, image)
