@@ -243,7 +243,7 @@ func (a *applier) entries(ctx context.Context) error {
 		for _, number := range ended[:n] {
 			args = append(args, number)
 		}
-		query := `UPDATE catalog_entries SET to_seq = $1 WHERE source = $2 AND to_seq = ` + untilNow + ` AND item IN (` + placeholders(3, n) + `)`
+		query := `UPDATE catalog_entries SET to_seq = $1 WHERE source = $2 AND to_seq = ` + untilNow + ` AND item IN (` + placeholders(3, n) + `)` //nolint:gosec // placeholders only
 		if _, err := a.tx.ExecContext(ctx, query, args...); err != nil {
 			return fmt.Errorf("end entries: %w", err)
 		}

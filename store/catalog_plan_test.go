@@ -18,7 +18,7 @@ func fillCatalog(t testing.TB, s *Store, org backup.OrgID, mailbox backup.Mailbo
 	t.Helper()
 	d := engine.Delta{Seq: 1, At: time.Now(), NextNumber: int64(n) + 1, Totals: engine.Totals{Items: int64(n)}, FolderCursor: "c"}
 	for i := range 2 {
-		d.Folders = append(d.Folders, engine.FolderState{Folder: engine.Folder{ID: fmt.Sprintf("folder-%d", i), Name: "Folder"}, Node: repo.MetaID{byte(i + 1)}, Cursor: "c"})
+		d.Folders = append(d.Folders, engine.FolderState{Folder: engine.Folder{ID: fmt.Sprintf("folder-%d", i), Name: "Folder", Items: int64((n + 1 - i) / 2)}, Node: repo.MetaID{byte(i + 1)}, Cursor: "c"})
 	}
 	for i := range n {
 		item := engine.Item{Number: int64(i) + 1, Record: engine.Record{Number: int64(i) + 1, Meta: repo.MetaID{1, byte(i), byte(i >> 8)}, Bytes: 10, HasContent: true}}
@@ -89,10 +89,6 @@ func TestCatalogQueriesUseIndexes(t *testing.T) {
 			}
 		}
 	}
-	count := explain(t, s, queries["count, folder"].sql, queries["count, folder"].args...)
-	if len(count) != 1 || !strings.Contains(count[0], "COVERING INDEX catalog_entries_folder") {
-		t.Errorf("count of a folder = %q, want the covering index alone", count)
-	}
 	page := explain(t, s, queries["page, folder"].sql, queries["page, folder"].args...)
 	if !strings.Contains(strings.Join(page, "\n"), "COVERING INDEX catalog_entries_folder") {
 		t.Errorf("page of a folder = %q, want the covering index to find the page", page)
@@ -119,4 +115,23 @@ func explain(t *testing.T, s *Store, query string, args ...any) []string {
 		t.Fatal(err)
 	}
 	return plan
+}
+
+// BenchmarkItems reads pages of a mailbox with 100,000 messages.
+func BenchmarkItems(b *testing.B) {
+	s := openCatalog(b)
+	start := time.Now()
+	fillCatalog(b, s, "ORG", "BOX", 100_000)
+	b.Logf("one commit of 100,000 items: %v", time.Since(start))
+	for name, q := range map[string]ItemQuery{
+		"first page": {FolderID: "folder-0"}, "last page": {FolderID: "folder-0", Page: 1000}, "all folders": {Page: 10}, "search": {FolderID: "folder-0", Search: "number 99998"},
+	} {
+		b.Run(name, func(b *testing.B) {
+			for b.Loop() {
+				if items, _, err := s.Items(b.Context(), "ORG", "BOX", 1, q); err != nil || len(items) == 0 {
+					b.Fatal(len(items), err)
+				}
+			}
+		})
+	}
 }

@@ -173,14 +173,16 @@ func (q ItemQuery) where(at itemsAt) (string, []any) {
 func (q ItemQuery) term() string { return strings.TrimSpace(clean(q.Search)) }
 
 // countSQL is the statement that counts what Items pages through. Without a
-// search it reads no table: the index has all that it takes.
+// search the number stands beside the folder or the snapshot.
 func (q ItemQuery) countSQL(at itemsAt) (string, []any) {
-	where, args := q.where(at)
-	from := `SELECT count(*) FROM catalog_entries e`
-	if q.term() != "" {
-		from += ` JOIN catalog_records r ON r.source = e.source AND r.number = e.record`
+	switch {
+	case q.term() != "":
+		where, args := q.where(at)
+		return `SELECT count(*) FROM catalog_entries e JOIN catalog_records r ON r.source = e.source AND r.number = e.record` + where, args
+	case at.folder != 0:
+		return `SELECT coalesce(max(items), 0) FROM catalog_folder_states WHERE source = $1 AND from_seq <= $2 AND to_seq > $2 AND folder = $3`, []any{at.source, at.seq, at.folder}
 	}
-	return from + where, args
+	return `SELECT items FROM catalog_snapshots WHERE source = $1 AND seq = $2`, []any{at.source, at.seq}
 }
 
 // pageSQL is the statement of one page. It finds the entries of the page in the

@@ -53,7 +53,7 @@ func subjects(t *testing.T, st *store.Store, seq int64, q store.ItemQuery) ([]st
 func TestItemsPageAndSearch(t *testing.T) {
 	storetest.Each(t, func(t *testing.T, st *store.Store) {
 		at := time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)
-		d := engine.Delta{Seq: 1, At: at, NextNumber: 10, Folders: []engine.FolderState{folderOf("in", "Inbox", 4), folderOf("out", "Sent", 1)}}
+		d := engine.Delta{Seq: 1, At: at, NextNumber: 10, Totals: engine.Totals{Items: 5}, Folders: []engine.FolderState{folderOf("in", "Inbox", 4), folderOf("out", "Sent", 1)}}
 		for i, subject := range []string{"First", "100 % sure_thing", `back\slash`, "GRÜSSE aus Köln", "Sent \x00 one"} {
 			folder := "in"
 			if i == 4 {
@@ -138,7 +138,7 @@ func TestSnapshotsAreWholeTrees(t *testing.T) {
 func TestCommitsAreTakenInOrderAndOnce(t *testing.T) {
 	storetest.Each(t, func(t *testing.T, st *store.Store) {
 		ctx, at := t.Context(), time.Now()
-		first := engine.Delta{Seq: 1, At: at, NextNumber: 2, FolderCursor: "f", Folders: []engine.FolderState{folderOf("in", "Inbox", 1)}, Items: []engine.ItemChange{mailOf(1, "in", "a", "b", at)}}
+		first := engine.Delta{Seq: 1, At: at, NextNumber: 2, Totals: engine.Totals{Items: 1}, FolderCursor: "f", Folders: []engine.FolderState{folderOf("in", "Inbox", 1)}, Items: []engine.ItemChange{mailOf(1, "in", "a", "b", at)}}
 		if err := st.ApplyCommit(ctx, catalogOrg, catalogBox, engine.Delta{Seq: 2}); !errors.Is(err, engine.ErrNotNext) {
 			t.Errorf("second commit before the first: %v, want ErrNotNext", err)
 		}
