@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
 	"time"
 )
 
@@ -80,30 +79,33 @@ func (s *Simulator) deliver(u *user, folder string, src source) (string, error) 
 
 // Move puts a message into another folder.
 func (s *Simulator) Move(tenant, upn, id, folder string) error {
-	return s.change(tenant, upn, func(u *user) error {
-		msg := u.Mailbox.message(id)
-		if msg == nil {
-			return errNoMessage
-		}
-		f, err := u.Mailbox.inFolder(folder)
-		if err != nil {
-			return err
-		}
+	return s.change(tenant, upn, func(u *user) error { return s.move(u, id, folder) })
+}
+
+func (s *Simulator) move(u *user, id, folder string) error {
+	msg := u.Mailbox.message(id)
+	if msg == nil {
+		return errNoMessage
+	}
+	f, err := u.Mailbox.inFolder(folder)
+	if err == nil {
 		u.Mailbox.move(u.ID, msg, f.ID, s.now())
-		return nil
-	})
+	}
+	return err
 }
 
 // Remove deletes a message for good.
 func (s *Simulator) Remove(tenant, upn, id string) error {
-	return s.change(tenant, upn, func(u *user) error {
-		msg := u.Mailbox.message(id)
-		if msg == nil {
-			return errNoMessage
-		}
-		u.Mailbox.remove(msg)
-		return nil
-	})
+	return s.change(tenant, upn, func(u *user) error { return u.Mailbox.removeByID(id) })
+}
+
+func (m *mailbox) removeByID(id string) error {
+	msg := m.message(id)
+	if msg == nil {
+		return errNoMessage
+	}
+	m.remove(msg)
+	return nil
 }
 
 // Marks are the states of a message that can be changed; nil leaves one as it is.
@@ -333,105 +335,4 @@ func (s *Simulator) RawMessage(tenant, upn, id string) ([]byte, error) {
 	}
 	defer r.Close()
 	return io.ReadAll(r)
-}
-
-// mailControlRoutes are the same over HTTP.
-func (s *Simulator) mailControlRoutes() {
-	const base = "/tenants/{tenant}/mailboxes/{user}"
-	s.control("GET", base+"/messages", s.inTenant(s.controlMailbox(func(w *answer, _ *http.Request, u *user) error {
-		w.json(http.StatusOK, stored(u.Mailbox))
-		return nil
-	})))
-	s.control("GET", base+"/messages/{message}/raw", s.inTenant(s.controlMailbox(func(w *answer, r *http.Request, u *user) error {
-		msg := u.Mailbox.message(r.PathValue("message"))
-		if msg == nil {
-			return errNoMessage
-		}
-		src := msg.Body
-		w.streamBody("message/rfc822", src.Size, func() (io.ReadCloser, error) { return src.open(s.options.Mail) })
-		return nil
-	})))
-	s.control("POST", base+"/messages", s.inTenant(s.controlMailbox(func(w *answer, r *http.Request, u *user) error {
-		raw, err := io.ReadAll(r.Body)
-		if err != nil {
-			return err
-		}
-		id, err := s.deliver(u, firstOf(r.URL.Query().Get("folder"), "inbox"), source{Raw: raw, Size: int64(len(raw))})
-		if err == nil {
-			w.json(http.StatusCreated, map[string]string{"id": id})
-		}
-		return err
-	})))
-	s.control("POST", base+"/messages/{message}/move", s.inTenant(s.controlMailbox(func(_ *answer, r *http.Request, u *user) error {
-		msg := u.Mailbox.message(r.PathValue("message"))
-		if msg == nil {
-			return errNoMessage
-		}
-		f, err := u.Mailbox.inFolder(r.URL.Query().Get("folder"))
-		if err == nil {
-			u.Mailbox.move(u.ID, msg, f.ID, s.now())
-		}
-		return err
-	})))
-	s.control("PATCH", base+"/messages/{message}", s.inTenant(func(w *answer, r *http.Request, t *tenant) {
-		var marks Marks
-		if readControl(w, r, &marks) {
-			s.controlMailbox(func(_ *answer, r *http.Request, u *user) error { return s.mark(u, r.PathValue("message"), marks) })(w, r, t)
-		}
-	}))
-	s.control("DELETE", base+"/messages/{message}", s.inTenant(s.controlMailbox(func(_ *answer, r *http.Request, u *user) error {
-		msg := u.Mailbox.message(r.PathValue("message"))
-		if msg == nil {
-			return errNoMessage
-		}
-		u.Mailbox.remove(msg)
-		return nil
-	})))
-	s.control("POST", base+"/empty", s.inTenant(s.controlMailbox(func(_ *answer, _ *http.Request, u *user) error { u.Mailbox.empty(); return nil })))
-	s.control("POST", base+"/expire", s.inTenant(s.controlMailbox(func(_ *answer, _ *http.Request, u *user) error { u.Mailbox.Epoch++; return nil })))
-	s.control("POST", base+"/folders", s.inTenant(s.controlMailbox(func(w *answer, r *http.Request, u *user) error {
-		q := r.URL.Query()
-		p, err := u.Mailbox.inFolder(firstOf(q.Get("parent"), "msgfolderroot"))
-		if err == nil {
-			w.json(http.StatusCreated, map[string]string{"id": u.Mailbox.addFolder(u.ID, p.ID, q.Get("name"), "").ID})
-		}
-		return err
-	})))
-	s.control("PATCH", base+"/folders/{folder}", s.inTenant(s.controlMailbox(func(_ *answer, r *http.Request, u *user) error {
-		f, err := u.Mailbox.inFolder(r.PathValue("folder"))
-		if err == nil {
-			u.Mailbox.rename(f, r.URL.Query().Get("name"))
-		}
-		return err
-	})))
-	s.control("DELETE", base+"/folders/{folder}", s.inTenant(s.controlMailbox(func(_ *answer, r *http.Request, u *user) error {
-		f, err := u.Mailbox.inFolder(r.PathValue("folder"))
-		if err == nil {
-			err = u.Mailbox.discard(f)
-		}
-		return err
-	})))
-	s.control("POST", base+"/generate", s.inTenant(func(w *answer, r *http.Request, t *tenant) {
-		var g Generated
-		if !readControl(w, r, &g) {
-			return
-		}
-		if err := s.generate(t.ID, r.PathValue("user"), g); err != nil {
-			controlError(w, http.StatusNotFound, "%v", err)
-			return
-		}
-		w.WriteHeader(http.StatusNoContent)
-	}))
-}
-
-// controlMailbox runs f on the mailbox of a control path.
-func (s *Simulator) controlMailbox(f func(w *answer, r *http.Request, u *user) error) func(*answer, *http.Request, *tenant) {
-	return func(w *answer, r *http.Request, t *tenant) {
-		err := s.changeLocked(t.ID, r.PathValue("user"), func(u *user) error { return f(w, r, u) })
-		if err != nil {
-			controlError(w, http.StatusNotFound, "%v", err)
-			return
-		}
-		w.WriteHeader(http.StatusNoContent)
-	}
 }

@@ -178,6 +178,9 @@ func (s *Simulator) noItem(w *answer) {
 }
 
 func (s *Simulator) showFolder(w *answer, r *http.Request, _ *caller, u *user) {
+	if !s.takesOptions(w, r, "$select") {
+		return
+	}
 	f := u.Mailbox.folder(r.PathValue("folder"))
 	if f == nil {
 		s.noFolder(w)
