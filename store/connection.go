@@ -76,8 +76,9 @@ func (s *Store) SetConnectionListed(ctx context.Context, org backup.OrgID, id ba
 func (s *Store) DeleteConnection(ctx context.Context, org backup.OrgID, id backup.ConnectionID) error {
 	return s.inTx(ctx, func(tx *sql.Tx) error {
 		for _, table := range []string{"sub_applications", "custom_roles", "mailboxes"} {
-			if _, err := tx.ExecContext(ctx, `DELETE FROM `+table+` WHERE org_id = $1 AND connection_id = $2
-				AND EXISTS (SELECT 1 FROM connections c WHERE c.id = $2 AND c.ready_at = 0)`, org, id); err != nil { //nolint:gosec // a fixed list of tables
+			query := `DELETE FROM ` + table + ` WHERE org_id = $1 AND connection_id = $2 ` + //nolint:gosec // a fixed list of tables
+				`AND EXISTS (SELECT 1 FROM connections c WHERE c.id = $2 AND c.ready_at = 0)`
+			if _, err := tx.ExecContext(ctx, query, org, id); err != nil {
 				return fmt.Errorf("delete connection's %s: %w", table, err)
 			}
 		}

@@ -76,9 +76,10 @@ func TestEveryNumberOfEntraIsASwitch(t *testing.T) {
 		w.fault(simulator.Fault{Name: "AADSTS" + strconv.Itoa(n), App: "Holdfast", Tenant: contoso, Times: 1})
 		r := w.token(contoso, url.Values{"grant_type": {"client_credentials"}, "client_id": {simulator.MainClientID}})
 		want := map[bool]int{true: 401, false: 400}[r.code(t) == "invalid_client"]
-		if n == 90055 {
+		switch n {
+		case 90055:
 			want = 429
-		} else if n == 90024 {
+		case 90024:
 			want = 503
 		}
 		description, _ := r.json(t)["error_description"].(string)
