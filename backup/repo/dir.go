@@ -41,8 +41,7 @@ func OpenDir(name string) (*Dir, error) {
 	}
 	d := &Dir{root: root}
 	if err := errors.Join(d.mkdir(uploads), d.clean()); err != nil {
-		root.Close()
-		return nil, err
+		return nil, errors.Join(err, root.Close())
 	}
 	return d, nil
 }
@@ -148,7 +147,7 @@ func (u *dirUpload) Abort() {
 		return
 	}
 	u.done = true
-	u.file.Close()
+	_ = u.file.Close()            // what matters of it is synced
 	_ = u.dir.root.Remove(u.temp) // what stays is deleted later; the object itself is not concerned
 }
 
@@ -165,8 +164,7 @@ func (d *Dir) Open(ctx context.Context, key string, offset, length int64) (io.Re
 		return nil, notExist(key, err)
 	}
 	if _, err := f.Seek(offset, io.SeekStart); err != nil {
-		f.Close()
-		return nil, err
+		return nil, errors.Join(err, f.Close())
 	}
 	if length < 0 {
 		return f, nil

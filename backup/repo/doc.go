@@ -15,10 +15,12 @@
 // commit is the only commit point: what it refers to is durable before it is
 // created, and packs that no commit refers to are harmless.
 //
-// Content is split by Writer.PutContent: runs of full base64 lines are stored
-// decoded; long ones (48 KiB and more) as shared pieces, which all sources of a
-// tenant share; everything else in order as the skeleton, which belongs to its
-// source. The recipe in Content joins them again, byte for byte.
+// Content is split by Writer.PutContent: runs of 40 full lines of base64 and
+// more are stored decoded, with the shorter line that ends them; long ones (48
+// KiB and more) as shared pieces, which all sources of a tenant share;
+// everything else in order as the skeleton, which belongs to its source. The
+// recipe in Content joins them again, byte for byte. An ordinary message is one
+// small piece; small pieces are sealed in groups of about 128 KiB.
 //
 // # Keys
 //
@@ -27,6 +29,9 @@
 // by HKDF-SHA-256 from the source's (or tenant's) key with the pack's random
 // identifier as salt, so a key never seals twice. Shared pieces are sealed
 // under a key derived from their content and the tenant's secret, which stands
-// only in the recipes that refer to them. Identifiers are HMACs under a secret
-// of the tenant; nothing can be confirmed or shared over tenants.
+// only in the recipes that refer to them. The footers of packs, and the lists of
+// packs in commits, are sealed under the tenant's key, so that shared pieces can
+// be found when the key of the source that brought them is gone. Identifiers are
+// HMACs under a secret of the tenant; nothing can be confirmed or shared over
+// tenants.
 package repo

@@ -69,7 +69,7 @@ func groupTable(blob []byte) ([]footerPiece, error) {
 		pieces[i].Size = uint32(size)
 		sum += size
 	}
-	if sum != uint64(len(blob)-used) {
+	if sum != uint64(len(blob[used:])) {
 		return nil, errTable
 	}
 	start := uint32(used) //nolint:gosec // below len(blob)

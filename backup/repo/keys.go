@@ -87,7 +87,9 @@ func mac(key []byte, parts ...[]byte) []byte {
 }
 
 // length prefixes a part of an HMAC's input, so that parts can't run into each other.
-func length(s string) []byte { return binary.BigEndian.AppendUint32(nil, uint32(len(s))) }
+func length(s string) []byte {
+	return binary.BigEndian.AppendUint32(nil, uint32(len(s))) //nolint:gosec // names are short
+}
 
 // sharedID is the identifier of a piece that all sources of a tenant share.
 func (s secrets) sharedID(hash []byte) PieceID {
@@ -127,7 +129,7 @@ func blobNonce(number uint32) []byte {
 
 // blobKey is the key of one blob.
 func blobKey(key []byte, pack PackID, kind byte, number uint32) []byte {
-	return derive(key, pack[:], string([]byte{'b', 'l', 'o', 'b', ' ', kind, ' ', byte(number >> 24), byte(number >> 16), byte(number >> 8), byte(number)}))
+	return derive(key, pack[:], string(binary.BigEndian.AppendUint32([]byte{'b', 'l', 'o', 'b', ' ', kind, ' '}, number)))
 }
 
 // blobData binds a blob to its place: version, tenant, pack and frame.

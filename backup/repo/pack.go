@@ -130,7 +130,7 @@ func (p *packWriter) write(b []byte) error {
 
 func newFrame(kind byte, length int, number uint32) []byte {
 	frame := append([]byte(frameMagic), kind, 0, 0, 0)
-	frame = binary.BigEndian.AppendUint32(frame, uint32(length))
+	frame = binary.BigEndian.AppendUint32(frame, uint32(length)) //nolint:gosec // at most maxSealed
 	return binary.BigEndian.AppendUint32(frame, number)
 }
 
@@ -193,7 +193,7 @@ func (p *packWriter) close(ctx context.Context, tenantKey []byte) (Pack, error) 
 	number := uint32(len(p.footer.Blobs)) //nolint:gosec // at most maxPackPieces
 	frame := newFrame(blobFooter, len(plain)+gcmOverhead, number)
 	sealed := newGCM(blobKey(tenantKey, p.id, blobFooter, number)).Seal(nil, blobNonce(number), plain, blobData(p.tenant, p.id, p.epoch, frame))
-	end := binary.BigEndian.AppendUint32(nil, uint32(frameSize+len(sealed)))
+	end := binary.BigEndian.AppendUint32(nil, uint32(frameSize+len(sealed))) //nolint:gosec // at most maxFooter
 	for _, b := range [][]byte{frame, sealed, append(end, endMagic...)} {
 		if err := p.write(b); err != nil {
 			return Pack{}, err

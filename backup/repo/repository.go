@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"strings"
 	"sync"
 
 	"github.com/klauspost/compress/zstd"
@@ -114,13 +115,8 @@ func (r *Repository) expand(data []byte) ([]byte, error) {
 
 // validName says whether a tenant or source can be part of a key.
 func validName(name string) error {
-	if len(name) > maxNameBytes || !validKey(name) || name == "" {
+	if len(name) > maxNameBytes || !validKey(name) || strings.Contains(name, "/") {
 		return fmt.Errorf("%q can't be the name of a tenant or source", name)
-	}
-	for i := range len(name) {
-		if name[i] == '/' {
-			return fmt.Errorf("%q can't be the name of a tenant or source", name)
-		}
 	}
 	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"iter"
+	"strings"
 )
 
 // Errors of a Storage, told by errors.Is.
@@ -88,22 +89,20 @@ func get(ctx context.Context, s Storage, key string, offset, length, limit int64
 	return data, nil
 }
 
-// validKey says whether every segment of a key is a plain name.
+// validKey says whether every segment of a key is a plain name that does not
+// begin with a dot.
 func validKey(key string) bool {
-	n := 0
-	for i := 0; i <= len(key); i++ {
-		if i == len(key) || key[i] == '/' {
-			if n == 0 || key[i-n] == '.' {
-				return false
-			}
-			n = 0
-			continue
-		}
-		c := key[i]
-		if !('a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '-' || c == '_' || c == '.') {
+	for segment := range strings.SplitSeq(key, "/") {
+		if segment == "" || segment[0] == '.' {
 			return false
 		}
-		n++
+		for _, c := range segment {
+			switch {
+			case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', strings.ContainsRune("-_.", c):
+			default:
+				return false
+			}
+		}
 	}
 	return true
 }
