@@ -31,6 +31,7 @@ type Writer struct {
 	mu      sync.Mutex
 	failure error            // the first of the storage
 	known   map[PieceID]bool // pieces of this writer, or found in the index
+	first   bool             // the source has no commit, so the index has nothing of its own
 	group   group            // small pieces that wait for their blob
 	metas   group            // the same for metadata
 	packs   map[PackKind]*packWriter
@@ -64,6 +65,11 @@ func (r *Repository) NewWriter(ctx context.Context, tenant, source string) (*Wri
 	if w.secrets, err = r.keys.secrets(ctx, tenant); err != nil {
 		return nil, err
 	}
+	_, err = r.storage.Stat(ctx, commitKey(tenant, source, 1))
+	if err != nil && !errors.Is(err, ErrNotExist) {
+		return nil, fmt.Errorf("look for commits: %w", err)
+	}
+	w.first = err != nil
 	return w, nil
 }
 
@@ -114,16 +120,19 @@ func (w *Writer) fail(err error) error {
 
 // claim says whether a piece has to be written, and that this caller does it:
 // it must, or fail the writer.
-func (w *Writer) claim(ctx context.Context, id PieceID) (bool, error) {
+func (w *Writer) claim(ctx context.Context, id PieceID, shared bool) (bool, error) {
 	w.mu.Lock()
 	known := w.known[id]
 	w.mu.Unlock()
 	if known {
 		return false, nil
 	}
-	found, err := w.r.index.Locate(ctx, w.tenant, []PieceID{id})
-	if err != nil {
-		return false, fmt.Errorf("look a piece up: %w", err)
+	var found map[PieceID]Location
+	if shared || !w.first {
+		var err error
+		if found, err = w.r.index.Locate(ctx, w.tenant, []PieceID{id}); err != nil {
+			return false, fmt.Errorf("look a piece up: %w", err)
+		}
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -136,12 +145,12 @@ func (w *Writer) claim(ctx context.Context, id PieceID) (bool, error) {
 }
 
 // put claims a piece and has it written if it is new.
-func (w *Writer) put(ctx context.Context, id PieceID, write func(context.Context) error) error {
+func (w *Writer) put(ctx context.Context, id PieceID, shared bool, write func(context.Context) error) error {
 	if err := w.begin(); err != nil {
 		return err
 	}
 	defer w.life.RUnlock()
-	if fresh, err := w.claim(ctx, id); err != nil || !fresh {
+	if fresh, err := w.claim(ctx, id, shared); err != nil || !fresh {
 		return err
 	}
 	// Others may rely on the claimed piece, so it is not given up half way.
@@ -152,7 +161,7 @@ func (w *Writer) put(ctx context.Context, id PieceID, write func(context.Context
 func (w *Writer) putSource(ctx context.Context, data []byte) (PieceID, error) {
 	hash := sha256.Sum256(data)
 	id := w.secrets.sourceID(w.source, hash[:])
-	return id, w.put(ctx, id, func(ctx context.Context) error {
+	return id, w.put(ctx, id, false, func(ctx context.Context) error {
 		if len(data) < groupPiece {
 			return w.gather(ctx, PackData, &w.group, id, data)
 		}
@@ -198,7 +207,7 @@ func (w *Writer) addGroup(ctx context.Context, kind PackKind, g group) error {
 func (w *Writer) putShared(ctx context.Context, data []byte) (SharedPiece, error) {
 	hash := sha256.Sum256(data)
 	s := SharedPiece{ID: w.secrets.sharedID(hash[:]), Key: w.secrets.sharedKey(hash[:])}
-	return s, w.put(ctx, s.ID, func(ctx context.Context) error {
+	return s, w.put(ctx, s.ID, true, func(ctx context.Context) error {
 		packed := takeBuffer(len(data) + 64)
 		defer giveBuffer(packed)
 		*packed = w.r.compress(*packed, data)
@@ -218,7 +227,7 @@ func (w *Writer) PutMeta(ctx context.Context, kind byte, data []byte) (MetaID, e
 	}
 	hash := sha256.Sum256(data)
 	id := w.secrets.metaID(w.source, kind, hash[:])
-	return id, w.put(ctx, PieceID(id), func(ctx context.Context) error {
+	return id, w.put(ctx, PieceID(id), false, func(ctx context.Context) error {
 		return w.gather(ctx, PackMeta, &w.metas, PieceID(id), []byte{kind}, data)
 	})
 }

@@ -224,7 +224,7 @@ func (p *page) quiet() {
 }
 
 // freeAddr is an address on loopback that nothing listens on.
-func freeAddr(t *testing.T) string {
+func freeAddr(t testing.TB) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
