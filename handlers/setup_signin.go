@@ -61,7 +61,7 @@ func (s *Server) leave(w http.ResponseWriter, r *http.Request, auth backup.Autho
 	if purpose == backup.SignInRole || auth.TenantID != "" {
 		hint = auth.AdminUPN
 	}
-	http.Redirect(w, r, s.Microsoft.SignInURL(signIn(auth, hint)), http.StatusSeeOther)
+	http.Redirect(w, r, s.Microsoft.SignInURL(signIn(auth, hint)), http.StatusSeeOther) //nolint:gosec // the address of Microsoft is configured, not asked for
 	return nil
 }
 
