@@ -43,6 +43,17 @@ type Membership struct {
 	Role      Role
 }
 
+// Valid says whether the role is one of the place where the membership is.
+func (m Membership) Valid() bool {
+	switch m.Role {
+	case RoleOwner, RoleSupport:
+		return m.PartnerID != "" && m.OrgID == ""
+	case RoleAdmin, RoleViewer:
+		return m.OrgID != "" && m.PartnerID == ""
+	}
+	return false
+}
+
 // Validate returns FieldErrors naming name and email if they break a rule, or nil.
 func (p Person) Validate() error {
 	fields := FieldErrors{}

@@ -103,7 +103,7 @@ func (o *office) backUp(s *shelf) backup.Mailbox {
 		t.Fatal(err)
 	}
 	seen := []backup.Mailbox{{ProviderID: "u1", Address: "megan@contoso.example", Name: "Megan O'Neil", Kind: backup.KindUser, Licence: backup.LicenceValid, Enabled: true}}
-	if err := o.store.UpsertMailboxes(ctx, org, conn.ID, seen, nil); err != nil {
+	if err := o.store.UpsertMailboxes(ctx, org, conn.ID, seen); err != nil {
 		t.Fatal(err)
 	}
 	m := o.mailbox()

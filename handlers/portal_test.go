@@ -246,7 +246,7 @@ func (p *portal) connect(org string, accounts ...account) map[string]backup.Mail
 		seen = append(seen, backup.Mailbox{ID: backup.NewID[backup.MailboxID](), ProviderID: fmt.Sprintf("user-%d", i), Name: a.name, Kind: backup.KindUser,
 			Address: strings.ToLower(strings.NewReplacer(" ", ".", "<", "", ">", "").Replace(a.name)) + "@" + conn.TenantDomain, Licence: backup.LicenceValid, Enabled: true})
 	}
-	if err := p.store.UpsertMailboxes(ctx, id, conn.ID, seen, nil); err != nil {
+	if err := p.store.UpsertMailboxes(ctx, id, conn.ID, seen); err != nil {
 		t.Fatal(err)
 	}
 	var ids []backup.MailboxID

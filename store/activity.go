@@ -59,6 +59,9 @@ func (s *Store) RecordBy(ctx context.Context, by backup.Actor, org backup.OrgID,
 // append adds e to the end of its chain. The head's row is locked until the
 // transaction ends, so that chains never fork.
 func (s *Store) append(ctx context.Context, tx *sql.Tx, e backup.Entry) error {
+	for _, text := range []*string{&e.Person, &e.ForPerson, &e.Address, &e.Subject, &e.Detail} {
+		*text = clean(*text)
+	}
 	e.ID, e.At = backup.NewID[backup.ActivityID](), time.UnixMilli(time.Now().UnixMilli()).UTC()
 	chain := chainOf(e.PartnerID, e.OrgID)
 	if _, err := tx.ExecContext(ctx, `INSERT INTO activity_heads (chain, seq, hash) VALUES ($1, 0, $2) ON CONFLICT (chain) DO NOTHING`,
@@ -123,7 +126,7 @@ func (s *Store) activity(ctx context.Context, chain string, page, size int) ([]b
 		return nil, 0, fmt.Errorf("count activity: %w", err)
 	}
 	list, err := collect(ctx, s.read, scanEntry, `SELECT `+activityColumns+` FROM activity WHERE chain = $1 AND seq <= $2 ORDER BY seq DESC LIMIT $3`,
-		chain, total-(max(page, 1)-1)*size, size)
+		chain, total-offset(page, size), size)
 	if err != nil {
 		return nil, 0, fmt.Errorf("read activity: %w", err)
 	}
@@ -137,8 +140,18 @@ var ErrBroken = errors.New("the activity log was changed after it was written")
 // partner) and returns how many entries it has. The error wraps ErrBroken and
 // names the first entry that is changed, missing or inserted.
 func (s *Store) VerifyActivity(ctx context.Context, partner backup.PartnerID, org backup.OrgID) (int, error) {
-	chain := chainOf(partner, org)
-	rows, err := s.read.QueryContext(ctx, `SELECT `+activityColumns+`, hash FROM activity WHERE chain = $1 ORDER BY seq`, chain)
+	// Entries and head as they stood at one moment: the log goes on meanwhile.
+	tx, err := s.read.BeginTx(ctx, &sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true})
+	if err != nil {
+		return 0, fmt.Errorf("begin: %w", err)
+	}
+	defer tx.Rollback()
+	return verifyChain(ctx, tx, chainOf(partner, org))
+}
+
+// verifyChain follows one chain to its head.
+func verifyChain(ctx context.Context, tx *sql.Tx, chain string) (int, error) {
+	rows, err := tx.QueryContext(ctx, `SELECT `+activityColumns+`, hash FROM activity WHERE chain = $1 ORDER BY seq`, chain)
 	if err != nil {
 		return 0, fmt.Errorf("read activity: %w", err)
 	}
@@ -163,7 +176,7 @@ func (s *Store) VerifyActivity(ctx context.Context, partner backup.PartnerID, or
 	}
 	var seq int
 	var head []byte
-	err = s.read.QueryRowContext(ctx, `SELECT seq, hash FROM activity_heads WHERE chain = $1`, chain).Scan(&seq, &head)
+	err = tx.QueryRowContext(ctx, `SELECT seq, hash FROM activity_heads WHERE chain = $1`, chain).Scan(&seq, &head)
 	if errors.Is(err, sql.ErrNoRows) && n == 0 {
 		return 0, nil
 	}

@@ -171,15 +171,23 @@ func (s *Store) ConsentGranted(ctx context.Context, a *backup.Authorization, c b
 }
 
 // EraseExpiredTokens removes administrators' tokens past their life from
-// authorizations.
+// authorizations: those for making applications when they end, those for the
+// custom role, which can be renewed, RoleGiveUp later. The person of a step
+// whose token is gone is asked to sign in again.
 func (s *Store) EraseExpiredTokens(ctx context.Context, now time.Time) error {
 	old, err := collect(ctx, s.read, s.scanAuthorization, `SELECT `+authorizationColumns+` FROM authorizations
-		WHERE setup_token_expires_at > 0 AND setup_token_expires_at < $1 LIMIT 100`, millis(now))
+		WHERE (setup_token_expires_at > 0 AND setup_token_expires_at < $1) OR (role_token_expires_at > 0 AND role_token_expires_at < $2) LIMIT 100`,
+		millis(now), millis(now.Add(-backup.RoleGiveUp)))
 	if err != nil {
 		return fmt.Errorf("find expired tokens: %w", err)
 	}
 	for _, a := range old {
-		a.SetupToken, a.SetupTokenExpiresAt = nil, time.Time{}
+		if a.SetupTokenExpiresAt.Before(now) {
+			a.SetupToken, a.SetupTokenExpiresAt = nil, time.Time{}
+		}
+		if end := a.RoleTokenExpiresAt; !end.IsZero() && end.Before(now.Add(-backup.RoleGiveUp)) {
+			a.RoleToken, a.RoleRefreshToken, a.RoleTokenExpiresAt, a.Device = nil, nil, time.Time{}, backup.DeviceAttempt{}
+		}
 		if err := s.SaveAuthorization(ctx, &a); err != nil && !errors.Is(err, backup.ErrStale) {
 			return err
 		}

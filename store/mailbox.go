@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -66,7 +67,7 @@ func (q MailboxQuery) where(org backup.OrgID) (string, []any) {
 		add("status = $%d", q.Status)
 	}
 	if s := strings.TrimSpace(q.Search); s != "" {
-		add(`search LIKE $%d ESCAPE '\'`, "%"+likeEscape.Replace(strings.ToLower(s))+"%")
+		add(`search LIKE $%d ESCAPE '\'`, "%"+likeEscape.Replace(strings.ToLower(clean(s)))+"%")
 	}
 	return strings.Join(clauses, " AND "), args
 }
@@ -90,7 +91,7 @@ func (q MailboxQuery) sql(org backup.OrgID) (string, []any) {
 	if column == "status" {
 		order = "status " + direction + ", name_folded " + direction + ", id " + direction
 	}
-	args = append(args, size, (max(q.Page, 1)-1)*size)
+	args = append(args, size, offset(q.Page, size))
 	return fmt.Sprintf(`SELECT %s FROM mailboxes WHERE %s ORDER BY %s LIMIT $%d OFFSET $%d`, mailboxColumns, where, order, len(args)-1, len(args)), args
 }
 
@@ -179,11 +180,11 @@ func (s *Store) changeMailbox(ctx context.Context, tx *sql.Tx, org backup.OrgID,
 }
 
 // UpsertMailboxes brings the accounts of a connection up to date with what the
-// provider lists: seen by ProviderID, with kind, licence and names; deleted are
-// the ProviderIDs of deleted users. Selection, manual deactivation and
-// counters stay. A mailbox whose licence returned, or whose user was restored,
-// is due at once.
-func (s *Store) UpsertMailboxes(ctx context.Context, org backup.OrgID, connection backup.ConnectionID, seen []backup.Mailbox, deleted []string) error {
+// provider lists: all of them, by ProviderID, with kind, licence and names.
+// Selection, manual deactivation and counters stay. A mailbox whose licence
+// returned, or whose user was restored, is due at once; one that is not in the
+// list any more is deactivated.
+func (s *Store) UpsertMailboxes(ctx context.Context, org backup.OrgID, connection backup.ConnectionID, seen []backup.Mailbox) error {
 	return s.inTx(ctx, func(tx *sql.Tx) error {
 		known, err := collect(ctx, tx, scanMailbox, `SELECT `+mailboxColumns+` FROM mailboxes WHERE org_id = $1 AND connection_id = $2`+s.forUpdate(), org, connection)
 		if err != nil {
@@ -194,6 +195,7 @@ func (s *Store) UpsertMailboxes(ctx context.Context, org backup.OrgID, connectio
 			byProvider[m.ProviderID] = m
 		}
 		for _, account := range seen {
+			account.Name, account.Address = clean(account.Name), clean(account.Address)
 			m, ok := byProvider[account.ProviderID]
 			if !ok {
 				account.OrgID, account.ConnectionID = org, connection
@@ -278,7 +280,7 @@ func markGone(ctx context.Context, tx *sql.Tx, gone map[string]backup.Mailbox) e
 func (s *Store) SelectMailboxes(ctx context.Context, a *backup.Authorization, ids []backup.MailboxID, by backup.Actor) error {
 	return s.inTx(ctx, func(tx *sql.Tx) error {
 		jobs := make([]river.JobArgs, 0, len(ids))
-		for _, id := range ids {
+		for _, id := range slices.Compact(slices.Sorted(slices.Values(ids))) {
 			m, err := one(ctx, tx, scanMailbox, `SELECT `+mailboxColumns+` FROM mailboxes WHERE org_id = $1 AND connection_id = $2 AND id = $3`+s.forUpdate(), a.OrgID, a.ConnectionID, id)
 			if errors.Is(err, backup.ErrNotFound) {
 				continue
@@ -287,7 +289,7 @@ func (s *Store) SelectMailboxes(ctx context.Context, a *backup.Authorization, id
 				return fmt.Errorf("read mailbox %s: %w", id, err)
 			}
 			m.Selected = true
-			if status := backup.MailboxStatus(m); status != backup.StatusInactive && status != backup.StatusDeactivated {
+			if canRun(m) {
 				m.NextRunAt = time.Now()
 				jobs = append(jobs, backup.BackupJob{OrgID: m.OrgID, MailboxID: m.ID})
 			}
@@ -314,42 +316,70 @@ func (s *Store) SelectMailboxes(ctx context.Context, a *backup.Authorization, id
 }
 
 // SetMailboxDeactivated stops the backups of a mailbox, or starts them again.
+// A mailbox that was not chosen for backup is backup.ErrNotFound. One that
+// stands as asked already stays as it is.
 func (s *Store) SetMailboxDeactivated(ctx context.Context, org backup.OrgID, id backup.MailboxID, deactivated bool, by backup.Actor) error {
 	return s.inTx(ctx, func(tx *sql.Tx) error {
-		m, err := s.changeMailbox(ctx, tx, org, id, func(m *backup.Mailbox) {
-			m.Deactivated, m.DeactivatedBy, m.NextRunAt = backup.NotDeactivated, "", time.Now()
-			if deactivated {
-				m.Deactivated, m.DeactivatedBy, m.NextRunAt = backup.DeactivatedManual, by.Person.Name, time.Time{}
-			}
-		})
+		m, err := s.selectedMailbox(ctx, tx, org, id)
 		if err != nil {
 			return err
 		}
-		if deactivated {
-			return s.record(ctx, tx, by, org, "mailbox.deactivate", m.Address, "")
+		kind, jobs := "mailbox.reactivate", []river.JobArgs(nil)
+		switch {
+		case deactivated == (m.Deactivated == backup.DeactivatedManual):
+			return nil
+		case deactivated:
+			kind = "mailbox.deactivate"
+			m.Deactivated, m.DeactivatedBy, m.NextRunAt = backup.DeactivatedManual, by.Person.Name, time.Time{}
+		default:
+			m.Deactivated, m.DeactivatedBy = backup.NotDeactivated, ""
+			if canRun(m) {
+				m.NextRunAt = time.Now()
+				jobs = []river.JobArgs{backup.BackupJob{OrgID: org, MailboxID: id}}
+			}
 		}
-		if err := s.enqueueTx(ctx, tx, backup.BackupJob{OrgID: org, MailboxID: id}); err != nil {
+		if err := saveMailbox(ctx, tx, m); err != nil {
+			return fmt.Errorf("save mailbox %s: %w", id, err)
+		}
+		if err := s.enqueueTx(ctx, tx, jobs...); err != nil {
 			return err
 		}
-		return s.record(ctx, tx, by, org, "mailbox.reactivate", m.Address, "")
+		return s.record(ctx, tx, by, org, kind, m.Address, "")
 	})
 }
 
-// BackUpNow makes a mailbox due at once.
+// BackUpNow makes a mailbox due at once. A mailbox that was not chosen for
+// backup is backup.ErrNotFound, an inactive or deactivated one
+// backup.ErrConflict.
 func (s *Store) BackUpNow(ctx context.Context, org backup.OrgID, id backup.MailboxID, by backup.Actor) error {
 	return s.inTx(ctx, func(tx *sql.Tx) error {
-		m, err := s.changeMailbox(ctx, tx, org, id, func(m *backup.Mailbox) { m.NextRunAt = time.Now() })
+		m, err := s.selectedMailbox(ctx, tx, org, id)
 		if err != nil {
 			return err
 		}
-		if !m.Selected {
-			return backup.ErrNotFound
+		if !canRun(m) {
+			return fmt.Errorf("back up mailbox %s, which is %s: %w", id, m.Status, backup.ErrConflict)
+		}
+		m.NextRunAt = time.Now()
+		if err := saveMailbox(ctx, tx, m); err != nil {
+			return fmt.Errorf("save mailbox %s: %w", id, err)
 		}
 		if err := s.enqueueTx(ctx, tx, backup.BackupJob{OrgID: org, MailboxID: id}); err != nil {
 			return err
 		}
 		return s.record(ctx, tx, by, org, "mailbox.back_up_now", m.Address, "")
 	})
+}
+
+// selectedMailbox reads a mailbox that was chosen for backup, to change it.
+func (s *Store) selectedMailbox(ctx context.Context, tx *sql.Tx, org backup.OrgID, id backup.MailboxID) (backup.Mailbox, error) {
+	return one(ctx, tx, scanMailbox, `SELECT `+mailboxColumns+` FROM mailboxes WHERE org_id = $1 AND id = $2 AND selected = TRUE`+s.forUpdate(), org, id)
+}
+
+// canRun says whether the mailbox may be backed up at all.
+func canRun(m backup.Mailbox) bool {
+	status := backup.MailboxStatus(m)
+	return status != backup.StatusInactive && status != backup.StatusDeactivated
 }
 
 // DueMailboxes returns at most limit mailboxes of all organizations that are

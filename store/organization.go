@@ -28,7 +28,7 @@ func scanOrganization(row scanner) (backup.Organization, error) {
 // its identifier. It returns backup.FieldErrors if the name breaks a rule or
 // is taken.
 func (s *Store) CreateOrganization(ctx context.Context, o backup.Organization, by backup.Actor) (backup.Organization, error) {
-	o.Name = strings.TrimSpace(o.Name)
+	o.Name = strings.TrimSpace(clean(o.Name))
 	if err := o.Validate(); err != nil {
 		return o, err
 	}
@@ -69,7 +69,7 @@ func (s *Store) AllOrganizations(ctx context.Context) ([]backup.Organization, er
 
 // RenameOrganization saves a new name.
 func (s *Store) RenameOrganization(ctx context.Context, id backup.OrgID, name string, by backup.Actor) error {
-	name = strings.TrimSpace(name)
+	name = strings.TrimSpace(clean(name))
 	if err := (backup.Organization{Name: name}).Validate(); err != nil {
 		return err
 	}
@@ -115,7 +115,7 @@ func (s *Store) Organizations(ctx context.Context, partner backup.PartnerID) ([]
 	}, `
 		SELECT `+organizationColumns+`,
 			coalesce((SELECT min(c.tenant_domain) FROM connections c WHERE c.org_id = o.id), ''),
-			coalesce((SELECT max(m.last_run_at) FROM mailboxes m WHERE m.org_id = o.id AND m.selected), 0)
+			coalesce((SELECT max(m.last_run_at) FROM mailboxes m WHERE m.org_id = o.id AND m.selected = TRUE), 0)
 		FROM organizations o WHERE o.partner_id = $1 ORDER BY o.name_folded, o.id`, partner)
 	if err != nil {
 		return nil, fmt.Errorf("list organizations: %w", err)
@@ -135,7 +135,7 @@ func (s *Store) Organizations(ctx context.Context, partner backup.PartnerID) ([]
 		return c, err
 	}, `
 		SELECT m.org_id, m.status, count(*) FROM mailboxes m JOIN organizations o ON o.id = m.org_id
-		WHERE o.partner_id = $1 AND m.selected GROUP BY m.org_id, m.status`, partner)
+		WHERE o.partner_id = $1 AND m.selected = TRUE GROUP BY m.org_id, m.status`, partner)
 	if err != nil {
 		return nil, fmt.Errorf("count mailboxes: %w", err)
 	}

@@ -39,7 +39,7 @@ func (s *Store) Person(ctx context.Context, id backup.PersonID) (backup.Person, 
 
 // PersonByEmail returns the person with an e-mail address, in any case.
 func (s *Store) PersonByEmail(ctx context.Context, email string) (backup.Person, error) {
-	return one(ctx, s.read, scanPerson, `SELECT `+personColumns+` FROM people p WHERE p.email_folded = $1`, backup.FoldEmail(email))
+	return one(ctx, s.read, scanPerson, `SELECT `+personColumns+` FROM people p WHERE p.email_folded = $1`, backup.FoldEmail(clean(email)))
 }
 
 // Member is a person of an organization or of the partner, with their role.
@@ -70,11 +70,11 @@ func scanMember(row scanner) (Member, error) {
 	return m, err
 }
 
-// Memberships returns where a person belongs.
+// Memberships returns where a person belongs, the partner first.
 func (s *Store) Memberships(ctx context.Context, id backup.PersonID) ([]backup.Membership, error) {
 	return collect(ctx, s.read, scanMembership, `
 		SELECT person_id, coalesce(partner_id, ''), coalesce(org_id, ''), role FROM memberships WHERE person_id = $1
-		ORDER BY partner_id, org_id`, id)
+		ORDER BY partner_id IS NULL, partner_id, org_id`, id)
 }
 
 func scanMembership(row scanner) (backup.Membership, error) {
@@ -97,7 +97,7 @@ func (s *Store) SetUpPartner(ctx context.Context, name string, owner backup.Pers
 }
 
 func (s *Store) setUpPartner(ctx context.Context, tx *sql.Tx, name string, owner backup.Person) (backup.Actor, error) {
-	name = strings.TrimSpace(name)
+	name = strings.TrimSpace(clean(name))
 	fields := backup.FieldErrors{}
 	if err := owner.Validate(); err != nil {
 		if f, ok := errors.AsType[backup.FieldErrors](err); ok {
@@ -139,9 +139,12 @@ func (s *Store) CreatePerson(ctx context.Context, p backup.Person, m backup.Memb
 }
 
 func (s *Store) createPerson(ctx context.Context, tx *sql.Tx, p backup.Person, m backup.Membership, by backup.Actor) error {
-	p.Name, p.Email = strings.TrimSpace(p.Name), strings.TrimSpace(p.Email)
+	p.Name, p.Email = strings.TrimSpace(clean(p.Name)), strings.TrimSpace(clean(p.Email))
 	if err := p.Validate(); err != nil {
 		return err
+	}
+	if !m.Valid() {
+		return fmt.Errorf("create person: a membership as %q does not belong there", m.Role)
 	}
 	_, err := tx.ExecContext(ctx, `
 		INSERT INTO people (id, name, email, email_folded, password_hash, created_at) VALUES ($1, $2, $3, $4, $5, $6)`,

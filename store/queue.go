@@ -79,8 +79,8 @@ func (s *Store) RemoveWorker(ctx context.Context, id string) error {
 	return err
 }
 
-// ReleaseDeadJobs gives jobs back to the queue whose process is not alive, and
-// interrupts the runs that such a process left open. It returns how many jobs.
+// ReleaseDeadJobs gives jobs back to the queue whose process is not alive. It
+// returns how many. InterruptRuns closes the runs that they left open.
 func (s *Store) ReleaseDeadJobs(ctx context.Context) (int, error) {
 	alive, err := collect(ctx, s.read, scanValue[string], `SELECT id FROM workers WHERE alive_until > $1`, millis(time.Now()))
 	if err != nil {

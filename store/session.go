@@ -31,7 +31,7 @@ func (s *Store) CreateSession(ctx context.Context, v backup.Session) (backup.Ses
 	_, err := s.db.ExecContext(ctx, `
 		INSERT INTO web_sessions (id, secret_hash, person_id, created_at, seen_at, expires_at, address, agent)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`,
-		v.ID, hashToken(secret), v.PersonID, millis(v.CreatedAt), millis(v.CreatedAt), millis(v.ExpiresAt), v.Address, clip(v.Agent, 300))
+		v.ID, hashToken(secret), v.PersonID, millis(v.CreatedAt), millis(v.CreatedAt), millis(v.ExpiresAt), clip(v.Address, 100), clip(v.Agent, 300))
 	if err != nil {
 		return "", nil, fmt.Errorf("create session: %w", err)
 	}
@@ -81,7 +81,7 @@ func (s *Store) SaveSessionValues(ctx context.Context, id backup.SessionID, valu
 // TouchSession notes a use of a session and how long it now lasts.
 func (s *Store) TouchSession(ctx context.Context, id backup.SessionID, expires time.Time, address, agent string) error {
 	return execOne(ctx, s.db, `UPDATE web_sessions SET seen_at = $1, expires_at = $2, address = $3, agent = $4 WHERE id = $5`,
-		millis(time.Now()), millis(expires), address, clip(agent, 300), id)
+		millis(time.Now()), millis(expires), clip(address, 100), clip(agent, 300), id)
 }
 
 // Sessions returns a person's sessions, the last used first.
@@ -113,12 +113,13 @@ func (s *Store) DeleteExpiredSessions(ctx context.Context, now time.Time) error 
 // FailedSignIns counts the failures under a key (an account or an address)
 // since a time.
 func (s *Store) FailedSignIns(ctx context.Context, key string, since time.Time) (int, error) {
-	return one(ctx, s.read, scanValue[int], `SELECT count(*) FROM sign_in_failures WHERE key = $1 AND at > $2`, key, millis(since))
+	return one(ctx, s.read, scanValue[int], `SELECT count(*) FROM sign_in_failures WHERE key = $1 AND at > $2`, clean(key), millis(since))
 }
 
 // RecordSignIn notes the outcome of a sign-in under a key; a success forgets
 // the failures.
 func (s *Store) RecordSignIn(ctx context.Context, key string, ok bool) error {
+	key = clean(key)
 	if ok {
 		_, err := s.db.ExecContext(ctx, `DELETE FROM sign_in_failures WHERE key = $1`, key)
 		return err
@@ -127,11 +128,9 @@ func (s *Store) RecordSignIn(ctx context.Context, key string, ok bool) error {
 	return err
 }
 
+// clip keeps at most n bytes of what a client sent.
 func clip(s string, n int) string {
-	if len(s) > n {
-		return strings.ToValidUTF8(s[:n], "")
-	}
-	return s
+	return clean(s[:min(len(s), n)])
 }
 
 const actingColumns = `id, person_id, org_id, reason, started_at, ends_at, ended_at`
@@ -145,10 +144,11 @@ func scanActing(row scanner) (backup.Acting, error) {
 }
 
 // StartActing lets a partner's person act for one of the partner's
-// organizations in their session. It returns backup.FieldErrors naming reason.
+// organizations in their session, which ends what they did for another one
+// there. It returns backup.FieldErrors naming reason.
 func (s *Store) StartActing(ctx context.Context, by backup.Actor, org backup.OrgID, reason string) (backup.Acting, error) {
 	now := time.Now()
-	a := backup.Acting{ID: backup.NewID[backup.ActingID](), PersonID: by.Person.ID, OrgID: org, Reason: strings.TrimSpace(reason),
+	a := backup.Acting{ID: backup.NewID[backup.ActingID](), PersonID: by.Person.ID, OrgID: org, Reason: strings.TrimSpace(clean(reason)),
 		StartedAt: now, EndsAt: now.Add(backup.ActingMax)}
 	if !by.IsPartner() {
 		return a, backup.ErrForbidden
@@ -160,6 +160,10 @@ func (s *Store) StartActing(ctx context.Context, by backup.Actor, org backup.Org
 		o, err := one(ctx, tx, scanOrganization, `SELECT `+organizationColumns+` FROM organizations o WHERE o.partner_id = $1 AND o.id = $2`, by.Partner.ID, org)
 		if err != nil {
 			return err
+		}
+		if _, err := tx.ExecContext(ctx, `UPDATE actings SET ended_at = $1 WHERE ended_at = 0 AND id =
+			(SELECT acting_id FROM web_sessions WHERE id = $2 AND person_id = $3)`, millis(now), by.Session, by.Person.ID); err != nil {
+			return fmt.Errorf("end the acting before: %w", err)
 		}
 		if _, err := tx.ExecContext(ctx, `INSERT INTO actings (id, person_id, org_id, reason, started_at, ends_at) VALUES ($1, $2, $3, $4, $5, $6)`,
 			a.ID, a.PersonID, a.OrgID, a.Reason, millis(a.StartedAt), millis(a.EndsAt)); err != nil {

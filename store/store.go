@@ -159,6 +159,11 @@ func (s *Store) migrate(ctx context.Context) error {
 	if have > want {
 		return fmt.Errorf("schema %d, this program knows %d: %w", have, want, errNewer)
 	}
+	if have == 0 {
+		if err := s.mustBeEmpty(ctx); err != nil {
+			return err
+		}
+	}
 	if _, err := provider.Up(ctx); err != nil {
 		return fmt.Errorf("migrate: %w", err)
 	}
@@ -170,6 +175,21 @@ func (s *Store) migrate(ctx context.Context) error {
 		return fmt.Errorf("migrate the job queue: %w", err)
 	}
 	return nil
+}
+
+// errForeign says that the database has tables, and none of them ours.
+var errForeign = errors.New("tables of another program")
+
+// mustBeEmpty keeps Holdfast out of another program's SQLite file.
+func (s *Store) mustBeEmpty(ctx context.Context) error {
+	if s.dialect != dialectSQLite {
+		return nil
+	}
+	n, err := one(ctx, s.db, scanValue[int], `SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'goose_%' AND name NOT LIKE 'sqlite_%'`)
+	if err == nil && n > 0 {
+		return errForeign
+	}
+	return err
 }
 
 // SQLite's result codes for a file that is no database or is damaged
@@ -189,6 +209,9 @@ func (s *Store) openError(where string, err error) error {
 	}
 	if errors.Is(err, errNewer) {
 		return fmt.Errorf("%s was written by a newer version of Holdfast: start that version, or restore a backup of the database made before the update (%w)", where, err)
+	}
+	if errors.Is(err, errForeign) {
+		return fmt.Errorf("%s is the database of another program: name another file with -database", where)
 	}
 	if e, ok := errors.AsType[*sqlite.Error](err); ok && (e.Code()&0xff == sqliteCorrupt || e.Code()&0xff == sqliteNotADB) {
 		return fmt.Errorf("%s is damaged or not a database of Holdfast: move it away, put a backup copy of it in its place and start again (%w)", where, err)
@@ -250,6 +273,9 @@ func (s *Store) forUpdate() string {
 // execOne runs a statement that must change one row; none is ErrNotFound.
 func execOne(ctx context.Context, q querier, query string, args ...any) error {
 	res, err := q.ExecContext(ctx, query, args...)
+	if sqlState(err) == stateNoText {
+		return backup.ErrNotFound
+	}
 	if err != nil {
 		return conflict(err)
 	}
@@ -284,7 +310,7 @@ func collect[T any](ctx context.Context, q querier, scan func(scanner) (T, error
 // one reads the single row of a query; none is ErrNotFound.
 func one[T any](ctx context.Context, q querier, scan func(scanner) (T, error), query string, args ...any) (T, error) {
 	v, err := scan(q.QueryRowContext(ctx, query, args...))
-	if errors.Is(err, sql.ErrNoRows) {
+	if errors.Is(err, sql.ErrNoRows) || sqlState(err) == stateNoText {
 		return v, backup.ErrNotFound
 	}
 	return v, err
@@ -292,6 +318,10 @@ func one[T any](ctx context.Context, q querier, scan func(scanner) (T, error), q
 
 // scanner is a row.
 type scanner interface{ Scan(dest ...any) error }
+
+// offset is where a page of a list begins. Pages count from 1; there are no
+// more than a million.
+func offset(page, size int) int { return (min(max(page, 1), 1_000_000) - 1) * size }
 
 // scanValue scans a single column.
 func scanValue[T any](row scanner) (T, error) {
@@ -330,18 +360,31 @@ func constraintOf(err error) constraint {
 			return constraintForeign
 		}
 	}
+	switch sqlState(err) {
+	case stateUnique:
+		return constraintUnique
+	case stateForeign:
+		return constraintForeign
+	}
+	return constraintNone
+}
+
+// PostgreSQL's codes (https://www.postgresql.org/docs/15/errcodes-appendix.html).
+const (
+	stateUnique  = "23505"
+	stateForeign = "23503"
+	stateNoText  = "22021" // an argument with NUL or invalid UTF-8, which no row can have
+)
+
+// sqlState is PostgreSQL's code of an error, "" if it has none.
+func sqlState(err error) string {
 	if e, ok := errors.AsType[interface {
 		error
 		SQLState() string
 	}](err); ok {
-		switch e.SQLState() {
-		case "23505":
-			return constraintUnique
-		case "23503":
-			return constraintForeign
-		}
+		return e.SQLState()
 	}
-	return constraintNone
+	return ""
 }
 
 // millis is the form of a time in the database: Unix milliseconds, 0 for none.

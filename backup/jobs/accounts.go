@@ -33,7 +33,7 @@ func (w *listAccounts) Work(ctx context.Context, job *river.Job[backup.ListAccou
 	if err != nil {
 		return err
 	}
-	accounts, deleted, err := w.apps.get(w.Microsoft, conn.TenantID, app).Accounts(ctx)
+	accounts, _, err := w.apps.get(w.Microsoft, conn.TenantID, app).Accounts(ctx)
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
@@ -45,7 +45,7 @@ func (w *listAccounts) Work(ctx context.Context, job *river.Job[backup.ListAccou
 		}
 		return errors.Join(river.JobCancel(err), w.Store.SetConnectionProblem(save, conn.OrgID, conn.ID, *problem))
 	}
-	if err := w.Store.UpsertMailboxes(save, conn.OrgID, conn.ID, accounts, deleted); err != nil {
+	if err := w.Store.UpsertMailboxes(save, conn.OrgID, conn.ID, accounts); err != nil {
 		return fmt.Errorf("save accounts: %w", err)
 	}
 	return w.Store.SetConnectionListed(save, conn.OrgID, conn.ID, time.Now())

@@ -98,12 +98,12 @@ CREATE TABLE connections (
 	listed_at BIGINT NOT NULL DEFAULT 0
 );
 CREATE UNIQUE INDEX connections_tenant ON connections (provider, tenant_id);
-CREATE INDEX connections_org ON connections (org_id);
+CREATE UNIQUE INDEX connections_org ON connections (org_id, id);
 
 CREATE TABLE sub_applications (
 	id TEXT PRIMARY KEY,
 	org_id TEXT NOT NULL REFERENCES organizations (id),
-	connection_id TEXT NOT NULL REFERENCES connections (id),
+	connection_id TEXT NOT NULL,
 	workload TEXT NOT NULL,
 	display_name TEXT NOT NULL,
 	state TEXT NOT NULL,
@@ -114,7 +114,8 @@ CREATE TABLE sub_applications (
 	private_key_sealed BYTEA,
 	not_after BIGINT NOT NULL DEFAULT 0,
 	problem TEXT NOT NULL DEFAULT '',
-	updated_at BIGINT NOT NULL
+	updated_at BIGINT NOT NULL,
+	FOREIGN KEY (org_id, connection_id) REFERENCES connections (org_id, id)
 );
 CREATE UNIQUE INDEX sub_applications_workload ON sub_applications (connection_id, workload);
 
@@ -161,7 +162,7 @@ CREATE INDEX authorizations_step ON authorizations (step);
 CREATE TABLE custom_roles (
 	id TEXT PRIMARY KEY,
 	org_id TEXT NOT NULL REFERENCES organizations (id),
-	connection_id TEXT NOT NULL UNIQUE REFERENCES connections (id),
+	connection_id TEXT NOT NULL UNIQUE,
 	state TEXT NOT NULL,
 	problem TEXT NOT NULL DEFAULT '',
 	admin_upn TEXT NOT NULL DEFAULT '',
@@ -171,14 +172,15 @@ CREATE TABLE custom_roles (
 	pending_since BIGINT NOT NULL DEFAULT 0,
 	next_try_at BIGINT NOT NULL DEFAULT 0,
 	checked_at BIGINT NOT NULL DEFAULT 0,
-	connected_at BIGINT NOT NULL DEFAULT 0
+	connected_at BIGINT NOT NULL DEFAULT 0,
+	FOREIGN KEY (org_id, connection_id) REFERENCES connections (org_id, id)
 );
 CREATE INDEX custom_roles_due ON custom_roles (next_try_at) WHERE next_try_at > 0;
 
 CREATE TABLE mailboxes (
 	id TEXT PRIMARY KEY,
 	org_id TEXT NOT NULL REFERENCES organizations (id),
-	connection_id TEXT NOT NULL REFERENCES connections (id),
+	connection_id TEXT NOT NULL,
 	provider_id TEXT NOT NULL,
 	address TEXT NOT NULL,
 	name TEXT NOT NULL,
@@ -200,8 +202,10 @@ CREATE TABLE mailboxes (
 	items BIGINT NOT NULL DEFAULT 0,
 	size_bytes BIGINT NOT NULL DEFAULT 0,
 	damaged_items BIGINT NOT NULL DEFAULT 0,
-	created_at BIGINT NOT NULL
+	created_at BIGINT NOT NULL,
+	FOREIGN KEY (org_id, connection_id) REFERENCES connections (org_id, id)
 );
+CREATE UNIQUE INDEX mailboxes_org ON mailboxes (org_id, id);
 CREATE UNIQUE INDEX mailboxes_provider ON mailboxes (connection_id, provider_id);
 CREATE INDEX mailboxes_name ON mailboxes (org_id, selected, name_folded, id, search);
 CREATE INDEX mailboxes_status ON mailboxes (org_id, selected, status, name_folded, id);
@@ -214,7 +218,7 @@ CREATE INDEX mailboxes_next ON mailboxes (org_id, next_run_at, id) WHERE next_ru
 CREATE TABLE runs (
 	id TEXT PRIMARY KEY,
 	org_id TEXT NOT NULL REFERENCES organizations (id),
-	mailbox_id TEXT NOT NULL REFERENCES mailboxes (id),
+	mailbox_id TEXT NOT NULL,
 	state TEXT NOT NULL,
 	trigger_kind TEXT NOT NULL,
 	started_at BIGINT NOT NULL,
@@ -232,7 +236,8 @@ CREATE TABLE runs (
 	failed_items BIGINT NOT NULL DEFAULT 0,
 	read_bytes BIGINT NOT NULL DEFAULT 0,
 	stored_bytes BIGINT NOT NULL DEFAULT 0,
-	problem TEXT NOT NULL DEFAULT ''
+	problem TEXT NOT NULL DEFAULT '',
+	FOREIGN KEY (org_id, mailbox_id) REFERENCES mailboxes (org_id, id)
 );
 CREATE UNIQUE INDEX runs_running ON runs (mailbox_id) WHERE state = 'running';
 CREATE INDEX runs_open ON runs (state, beat_at) WHERE state = 'running';

@@ -3,24 +3,11 @@
 package storetest
 
 import (
-	"context"
-	"fmt"
-	"net"
-	"net/url"
-	"os"
-	"os/exec"
-	"os/user"
+	"database/sql"
 	"path/filepath"
-	"strconv"
 	"strings"
-	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
-
-	"database/sql"
-
-	_ "github.com/jackc/pgx/v5/stdlib" // the driver that makes schemas
 
 	"holdfast/backup"
 	"holdfast/store"
@@ -54,140 +41,26 @@ func Each(t *testing.T, test func(t *testing.T, st *store.Store)) {
 	t.Run("postgres", func(t *testing.T) { test(t, At(t, Postgres(t))) })
 }
 
-// schemas numbers the schemas of this process.
-var schemas atomic.Int64
-
-// Postgres returns the address of a fresh schema. With TEST_POSTGRES it is on
-// that server; with HOLDFAST_TEST_POSTGRES=1 on a server that this process
-// starts on loopback and stops in the end; otherwise the test is skipped.
-func Postgres(t testing.TB) string {
+// EachRaw is Each with a second, raw connection to the same database, for
+// tests that tamper with it or look behind the store's back.
+func EachRaw(t *testing.T, test func(t *testing.T, st *store.Store, raw *sql.DB)) {
 	t.Helper()
-	base := os.Getenv("TEST_POSTGRES")
-	if base == "" {
-		if os.Getenv("HOLDFAST_TEST_POSTGRES") == "" {
-			t.Skip("HOLDFAST_TEST_POSTGRES is not set")
-		}
-		base = startPostgres(t)
-	}
-	db, err := sql.Open("pgx", base)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer db.Close()
-	name := fmt.Sprintf("t%d_%d", os.Getpid(), schemas.Add(1))
-	if _, err := db.ExecContext(t.Context(), "CREATE SCHEMA "+name); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		again, err := sql.Open("pgx", base)
+	open := func(t *testing.T, driver, address string) *sql.DB {
+		db, err := sql.Open(driver, address)
 		if err != nil {
-			t.Error(err)
-			return
-		}
-		defer again.Close()
-		if _, err := again.ExecContext(context.WithoutCancel(t.Context()), "DROP SCHEMA "+name+" CASCADE"); err != nil {
-			t.Logf("drop schema: %v", err)
-		}
-	})
-	u, err := url.Parse(base)
-	if err != nil {
-		t.Fatal(err)
-	}
-	q := u.Query()
-	q.Set("search_path", name)
-	u.RawQuery = q.Encode()
-	return u.String()
-}
-
-// startPostgres starts a throw-away server for the test. PostgreSQL refuses to
-// run as root, so it then runs as the user postgres.
-func startPostgres(t testing.TB) string {
-	t.Helper()
-	dir, err := os.MkdirTemp("", "holdfast-postgres")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	var attr *syscall.SysProcAttr
-	if os.Getuid() == 0 {
-		who, err := user.Lookup("postgres")
-		if err != nil {
-			t.Fatalf("PostgreSQL does not run as root, and there is no user postgres: %v", err)
-		}
-		uid, _ := strconv.ParseUint(who.Uid, 10, 32)
-		gid, _ := strconv.ParseUint(who.Gid, 10, 32)
-		attr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}}
-		if err := os.Chown(dir, int(uid), int(gid)); err != nil { //nolint:gosec // ids are small
 			t.Fatal(err)
 		}
+		t.Cleanup(func() { db.Close() })
+		return db
 	}
-	data := filepath.Join(dir, "data")
-	command := func(name string, args ...string) *exec.Cmd {
-		cmd := exec.CommandContext(context.WithoutCancel(t.Context()), tool(t, name), args...)
-		cmd.SysProcAttr, cmd.Dir = attr, dir
-		return cmd
-	}
-	if out, err := command("initdb", "-D", data, "-U", "postgres", "--auth=trust", "--no-sync", "-E", "UTF8").CombinedOutput(); err != nil {
-		t.Fatalf("initdb: %v\n%s", err, out)
-	}
-	port := freePort(t)
-	server := command("postgres", "-D", data, "-p", strconv.Itoa(port), "-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories=",
-		"-c", "fsync=off", "-c", "max_connections=200", "-c", "logging_collector=off")
-	if err := server.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = server.Process.Signal(syscall.SIGINT) // fast shutdown; Wait says how it went
-		_ = server.Wait()
+	t.Run("sqlite", func(t *testing.T) {
+		path := filepath.Join(t.TempDir(), "holdfast.db")
+		test(t, At(t, path), open(t, "sqlite", "file:"+path+"?_pragma=busy_timeout(5000)"))
 	})
-	address := fmt.Sprintf("postgres://postgres@127.0.0.1:%d/postgres?sslmode=disable", port)
-	waitForPostgres(t, address)
-	return address
-}
-
-// tool finds a program of PostgreSQL's, which Debian keeps out of the PATH.
-func tool(t testing.TB, name string) string {
-	t.Helper()
-	if found, err := filepath.Glob("/usr/lib/postgresql/*/bin/" + name); err == nil && len(found) > 0 {
-		return found[len(found)-1]
-	}
-	path, err := exec.LookPath(name)
-	if err != nil {
-		t.Fatalf("%s is not installed: apt-get install postgresql", name)
-	}
-	return path
-}
-
-func freePort(t testing.TB) int {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
-}
-
-func waitForPostgres(t testing.TB, address string) {
-	t.Helper()
-	db, err := sql.Open("pgx", address)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer db.Close()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
-	for {
-		err := db.PingContext(ctx)
-		if err == nil {
-			return
-		}
-		select {
-		case <-ctx.Done():
-			t.Fatalf("PostgreSQL did not start: %v", err)
-		case <-time.After(50 * time.Millisecond):
-		}
-	}
+	t.Run("postgres", func(t *testing.T) {
+		address := Postgres(t)
+		test(t, At(t, address), open(t, "pgx", address))
+	})
 }
 
 // World is a partner with an owner and two organizations, each with an admin.
@@ -242,7 +115,7 @@ func Connect(t testing.TB, st *store.Store, by backup.Actor, tenant string, acco
 	if err := st.ConsentGranted(ctx, &auth, c, nil, by); err != nil {
 		t.Fatal(err)
 	}
-	if err := st.UpsertMailboxes(ctx, by.Org.ID, c.ID, accounts, nil); err != nil {
+	if err := st.UpsertMailboxes(ctx, by.Org.ID, c.ID, accounts); err != nil {
 		t.Fatal(err)
 	}
 	page, err := st.Mailboxes(ctx, by.Org.ID, store.MailboxQuery{AllAccounts: true, Connection: c.ID, PageSize: 10000})
