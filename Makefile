@@ -25,7 +25,7 @@ test:
 	go test ./...
 
 race:
-	go test -race $(RACE)
+	go test -race -short $(RACE)
 
 generate:
 	$(TEMPL) generate -path views
