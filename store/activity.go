@@ -177,8 +177,8 @@ func verifyChain(ctx context.Context, tx *sql.Tx, chain string) (int, error) {
 	var seq int
 	var head []byte
 	err = tx.QueryRowContext(ctx, `SELECT seq, hash FROM activity_heads WHERE chain = $1`, chain).Scan(&seq, &head)
-	if errors.Is(err, sql.ErrNoRows) && n == 0 {
-		return 0, nil
+	if errors.Is(err, sql.ErrNoRows) { // each chain begins when its organization or partner is made
+		return n, fmt.Errorf("%d entries without a head: %w", n, ErrBroken)
 	}
 	if err != nil {
 		return n, fmt.Errorf("read activity head: %w", err)
