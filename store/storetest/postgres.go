@@ -70,7 +70,7 @@ func execute(t testing.TB, address, statement string) {
 var server = sync.OnceValues(startServer)
 
 // held is the keeper's standard input; collected as garbage it would close.
-var held io.WriteCloser
+var held io.WriteCloser //nolint:unused // only kept
 
 // keeper runs a server until its own standard input ends, which happens when
 // the process that holds the other end does, however it dies. Its arguments
