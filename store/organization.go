@@ -134,8 +134,8 @@ func (s *Store) Organizations(ctx context.Context, partner backup.PartnerID) ([]
 		err := row.Scan(&c.org, &c.status, &c.n)
 		return c, err
 	}, `
-		SELECT m.org_id, m.status, count(*) FROM mailboxes m JOIN organizations o ON o.id = m.org_id
-		WHERE o.partner_id = $1 AND m.selected = TRUE GROUP BY m.org_id, m.status`, partner)
+		SELECT org_id, status, count(*) FROM mailboxes
+		WHERE org_id IN (SELECT id FROM organizations WHERE partner_id = $1) AND selected = TRUE GROUP BY org_id, status`, partner)
 	if err != nil {
 		return nil, fmt.Errorf("count mailboxes: %w", err)
 	}

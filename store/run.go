@@ -131,7 +131,7 @@ func (s *Store) InterruptRuns(ctx context.Context, beat time.Time) (int, error) 
 // Runs returns an organization's latest runs, the newest first.
 func (s *Store) Runs(ctx context.Context, org backup.OrgID, limit int) ([]MailboxRun, error) {
 	return collect(ctx, s.read, scanMailboxRun, `SELECT `+runColumns+`, m.name, m.address FROM runs r JOIN mailboxes m ON m.id = r.mailbox_id
-		WHERE r.org_id = $1 ORDER BY r.started_at DESC, r.id LIMIT $2`, org, limit)
+		WHERE r.org_id = $1 ORDER BY r.started_at DESC, r.id DESC LIMIT $2`, org, limit)
 }
 
 // RunningRuns returns an organization's open runs, the oldest first.
@@ -142,7 +142,7 @@ func (s *Store) RunningRuns(ctx context.Context, org backup.OrgID) ([]MailboxRun
 
 // MailboxRuns returns the latest runs of one mailbox, the newest first.
 func (s *Store) MailboxRuns(ctx context.Context, org backup.OrgID, mailbox backup.MailboxID, limit int) ([]backup.Run, error) {
-	return collect(ctx, s.read, scanRun, `SELECT `+runColumns+` FROM runs r WHERE r.org_id = $1 AND r.mailbox_id = $2 ORDER BY r.started_at DESC, r.id LIMIT $3`, org, mailbox, limit)
+	return collect(ctx, s.read, scanRun, `SELECT `+runColumns+` FROM runs r WHERE r.org_id = $1 AND r.mailbox_id = $2 ORDER BY r.started_at DESC, r.id DESC LIMIT $3`, org, mailbox, limit)
 }
 
 // DayFigures returns the new data of the last days, oldest first, today last;

@@ -241,8 +241,8 @@ CREATE TABLE runs (
 );
 CREATE UNIQUE INDEX runs_running ON runs (mailbox_id) WHERE state = 'running';
 CREATE INDEX runs_open ON runs (state, beat_at) WHERE state = 'running';
-CREATE INDEX runs_org ON runs (org_id, started_at);
-CREATE INDEX runs_mailbox ON runs (mailbox_id, started_at);
+CREATE INDEX runs_org ON runs (org_id, started_at, id);
+CREATE INDEX runs_mailbox ON runs (mailbox_id, started_at, id);
 
 CREATE TABLE day_figures (
 	org_id TEXT NOT NULL REFERENCES organizations (id),
