@@ -165,7 +165,7 @@ func TestLocateStaysInTheOrganization(t *testing.T) {
 		ctx := t.Context()
 		var objects []repo.Object
 		for i := range 1200 {
-			objects = append(objects, repo.Object{ID: repo.PieceID{9: byte(i), 10: byte(i >> 8)}, Location: repo.Location{
+			objects = append(objects, repo.Object{ID: repo.PieceID{7: byte(i % 50), 9: byte(i), 10: byte(i >> 8)}, Location: repo.Location{
 				Pack: repo.PackID{byte(i / 500)}, Kind: repo.PackData, Epoch: 3, Blob: uint32(i % 500 / 10), Type: 1, Offset: 1 << 33, Length: 1 << 31, Start: uint32(i), Size: 5}})
 		}
 		for i := range objects { // a blob has one place
