@@ -25,7 +25,7 @@ test:
 	go test ./...
 
 race:
-	go test -race -short $(RACE)
+	go test -race -short -timeout 30m $(RACE)
 
 generate:
 	$(TEMPL) generate -path views
