@@ -12,6 +12,7 @@ import (
 	"os/user"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -19,6 +20,8 @@ import (
 	"time"
 
 	_ "github.com/jackc/pgx/v5/stdlib" // the driver that makes schemas
+
+	"holdfast/store"
 )
 
 // schemas numbers the schemas of this process.
@@ -51,6 +54,51 @@ func Postgres(t testing.TB) string {
 	q.Set("search_path", name)
 	u.RawQuery = q.Encode()
 	return u.String()
+}
+
+// cloned is Postgres with the store's tables made, which on a server of our own
+// is much faster by a template.
+func cloned(t testing.TB) string {
+	t.Helper()
+	if os.Getenv("TEST_POSTGRES") != "" || os.Getenv("HOLDFAST_TEST_POSTGRES") == "" {
+		return Postgres(t)
+	}
+	base, err := templateServer()
+	if err != nil {
+		t.Fatal(err)
+	}
+	name := fmt.Sprintf("t%d", schemas.Add(1))
+	execute(t, base, "CREATE DATABASE "+name+" TEMPLATE "+templateName)
+	t.Cleanup(func() { execute(t, base, "DROP DATABASE "+name+" WITH (FORCE)") })
+	return databaseOf(base, name)
+}
+
+const templateName = "holdfast_template"
+
+// templateServer is server with a database that has the store's tables.
+var templateServer = sync.OnceValues(func() (string, error) {
+	base, err := server()
+	if err != nil {
+		return "", err
+	}
+	db, err := sql.Open("pgx", base)
+	if err != nil {
+		return "", err
+	}
+	defer db.Close()
+	if _, err := db.ExecContext(context.Background(), "CREATE DATABASE "+templateName); err != nil {
+		return "", err
+	}
+	st, err := store.Open(context.Background(), store.Config{URL: databaseOf(base, templateName), RootKey: RootKey})
+	if err != nil {
+		return "", err
+	}
+	return base, st.Close()
+})
+
+// databaseOf is the address of another database of the server.
+func databaseOf(base, name string) string {
+	return strings.Replace(base, "/postgres?", "/"+name+"?", 1)
 }
 
 // execute runs one statement on a connection of its own.

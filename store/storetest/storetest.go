@@ -3,9 +3,12 @@
 package storetest
 
 import (
+	"context"
 	"database/sql"
+	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -19,7 +22,39 @@ var RootKey = []byte(strings.Repeat("k", 32))
 // Open returns an empty SQLite store that closes with the test.
 func Open(t testing.TB) *store.Store {
 	t.Helper()
-	return At(t, filepath.Join(t.TempDir(), "holdfast.db"))
+	return At(t, empty(t))
+}
+
+// template is an empty database; making it takes longer than most tests.
+var template = sync.OnceValues(func() ([]byte, error) {
+	dir, err := os.MkdirTemp("", "holdfast-template")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	path := filepath.Join(dir, "holdfast.db")
+	st, err := store.Open(context.Background(), store.Config{URL: path, RootKey: RootKey})
+	if err != nil {
+		return nil, err
+	}
+	if err := st.Close(); err != nil {
+		return nil, err
+	}
+	return os.ReadFile(path) //nolint:gosec // our own file
+})
+
+// empty returns the path of a database without rows.
+func empty(t testing.TB) string {
+	t.Helper()
+	data, err := template()
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "holdfast.db")
+	if err := os.WriteFile(path, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
 }
 
 // At opens the store at a URL; it closes with the test.
@@ -38,7 +73,7 @@ func At(t testing.TB, url string) *store.Store {
 func Each(t *testing.T, test func(t *testing.T, st *store.Store)) {
 	t.Helper()
 	t.Run("sqlite", func(t *testing.T) { test(t, Open(t)) })
-	t.Run("postgres", func(t *testing.T) { test(t, At(t, Postgres(t))) })
+	t.Run("postgres", func(t *testing.T) { test(t, At(t, cloned(t))) })
 }
 
 // EachRaw is Each with a second, raw connection to the same database, for
@@ -54,11 +89,11 @@ func EachRaw(t *testing.T, test func(t *testing.T, st *store.Store, raw *sql.DB)
 		return db
 	}
 	t.Run("sqlite", func(t *testing.T) {
-		path := filepath.Join(t.TempDir(), "holdfast.db")
+		path := empty(t)
 		test(t, At(t, path), open(t, "sqlite", "file:"+path+"?_pragma=busy_timeout(5000)"))
 	})
 	t.Run("postgres", func(t *testing.T) {
-		address := Postgres(t)
+		address := cloned(t)
 		test(t, At(t, address), open(t, "pgx", address))
 	})
 }
