@@ -2,22 +2,6 @@ package backup
 
 import "time"
 
-// Step is where an authorization stands.
-type Step string
-
-// The steps in order, and StepFailed, which remembers the step it came from.
-const (
-	StepConsent             Step = "consent"              // the person has to sign in at Microsoft and accept
-	StepCreateApplications  Step = "create_applications"  // the job makes the sub-applications
-	StepDeviceAuthorization Step = "device_authorization" // automated flow: code or browser sign-in for the cmdlets
-	StepRunScript           Step = "run_script"           // manual flow: the person runs the script
-	StepVerify              Step = "verify"               // the job runs or checks the custom role
-	StepChooseAccounts      Step = "choose_accounts"      // accounts are listed; the person selects
-	StepDone                Step = "done"
-	StepFailed              Step = "failed"
-	StepAbandoned           Step = "abandoned" // given up; Undo removed what it made
-)
-
 // Flow says who makes the custom role.
 type Flow string
 
@@ -27,8 +11,8 @@ const (
 	FlowManual    Flow = "manual"    // the administrator runs a script
 )
 
-// Authorization is the wizard that makes a connection: a state machine over
-// this row. Its steps are in handlers (what a person does) and jobs (what
+// Authorization is the wizard that makes or changes a connection: a state
+// machine over this row, whose steps are in StepsOf. Its steps are in handlers (what a person does) and jobs (what
 // runs in the background); both change it only through the store, which
 // compares Version, so that two browsers can't both move it.
 type Authorization struct {
@@ -37,9 +21,10 @@ type Authorization struct {
 	ConnectionID ConnectionID // made when the tenant is known, "" before
 	StartedBy    PersonID
 	Provider     Provider
-	Method       Method
-	Flow         Flow // fixed at the start; the toggle applies from the next one on
-	Workloads    []Workload
+	Purpose      Purpose
+	Method       Method     // the method that the connection has when this is done
+	Flow         Flow       // fixed at the start; the toggle applies from the next one on
+	Workloads    []Workload // what is made, repaired or removed
 	Step         Step
 	FailedFrom   Step    // with StepFailed: the step to go back to
 	Problem      Problem // what went wrong last; may be set at any step
@@ -104,9 +89,6 @@ type DeviceAttempt struct {
 	PolledAt        time.Time
 	AuthorizedAt    time.Time // when Microsoft issued the token, zero before
 }
-
-// Active says whether the authorization still waits for something.
-func (a Authorization) Active() bool { return a.Step != StepDone && a.Step != StepAbandoned }
 
 // RoleState is the status of an Exchange custom role.
 type RoleState string

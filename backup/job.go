@@ -12,6 +12,43 @@ type CreateApplicationsJob struct {
 // Kind names the job.
 func (CreateApplicationsJob) Kind() string { return "create_applications" }
 
+// CreateAdministratorJob makes the backup administrator of the legacy method
+// and grants the main application its permissions in the tenant.
+type CreateAdministratorJob struct {
+	OrgID           OrgID           `json:"org_id" river:"unique"`
+	AuthorizationID AuthorizationID `json:"authorization_id" river:"unique"`
+}
+
+// Kind names the job.
+func (CreateAdministratorJob) Kind() string { return "create_administrator" }
+
+// RemoveApplicationsJob removes the applications of an authorization's
+// workloads from the tenant.
+type RemoveApplicationsJob struct {
+	OrgID           OrgID           `json:"org_id" river:"unique"`
+	AuthorizationID AuthorizationID `json:"authorization_id" river:"unique"`
+}
+
+// Kind names the job.
+func (RemoveApplicationsJob) Kind() string { return "remove_applications" }
+
+// Job is what the queue takes: a river.JobArgs.
+type Job interface{ Kind() string }
+
+// StepJob returns the job that does the step at which a stands; nil if a
+// person does it, or if it is the custom role's, whose row names its job.
+func (a Authorization) StepJob() Job {
+	switch a.Step {
+	case StepCreateAdministrator:
+		return CreateAdministratorJob{OrgID: a.OrgID, AuthorizationID: a.ID}
+	case StepCreateApplications:
+		return CreateApplicationsJob{OrgID: a.OrgID, AuthorizationID: a.ID}
+	case StepRemoveApplications:
+		return RemoveApplicationsJob{OrgID: a.OrgID, AuthorizationID: a.ID}
+	}
+	return nil
+}
+
 // VerifyRoleJob makes or checks the custom role, and lists the accounts when
 // an authorization waits for that.
 type VerifyRoleJob struct {

@@ -34,6 +34,30 @@ func (s *Server) showSetup(w http.ResponseWriter, r *http.Request) error {
 	return s.render(w, r, http.StatusOK, views.SetupPage(s.frame(w, r, "M365 Authorization"), v))
 }
 
+// begin starts an authorization that changes a connection, and shows it. If
+// one is under way, it goes on there.
+func (s *Server) begin(w http.ResponseWriter, r *http.Request, conn backup.Connection, purpose backup.Purpose, method backup.Method, workloads []backup.Workload) error {
+	a := actor(r)
+	flow := backup.FlowAutomated
+	if a.Org.ManualRole {
+		flow = backup.FlowManual
+	}
+	auth := backup.Authorization{
+		ID: backup.NewID[backup.AuthorizationID](), OrgID: a.Org.ID, ConnectionID: conn.ID, StartedBy: a.Person.ID, MovedBy: a.Person.Name,
+		Provider: conn.Provider, Purpose: purpose, Method: method, Flow: flow, Workloads: workloads,
+		TenantID: conn.TenantID, TenantName: conn.TenantName, TenantDomain: conn.TenantDomain,
+	}
+	auth.Step = auth.Steps()[0]
+	_, err := s.Store.StartAuthorization(r.Context(), auth, a)
+	if errors.Is(err, backup.ErrConflict) {
+		return s.redirect(w, r, "/setup", "An authorization was under way already. This is where it stands.")
+	}
+	if err != nil {
+		return fmt.Errorf("start the authorization: %w", err)
+	}
+	return s.redirect(w, r, "/setup", "")
+}
+
 // setupView collects what the page shows of an authorization to this session.
 func (s *Server) setupView(r *http.Request, auth backup.Authorization) (views.Setup, error) {
 	ctx, a := r.Context(), actor(r)

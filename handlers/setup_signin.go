@@ -7,9 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
+	"github.com/riverqueue/river"
 	"golang.org/x/oauth2"
 
 	"holdfast/backup"
@@ -112,11 +114,11 @@ func (s *Server) finishSignIn(w http.ResponseWriter, r *http.Request) error {
 	return s.consented(w, r, auth, grant, then)
 }
 
-// consented takes the tenant that a person has consented in, and lets the job
-// make the applications there.
+// consented takes the tenant that a person has consented in, and goes on to
+// what the authorization does there.
 func (s *Server) consented(w http.ResponseWriter, r *http.Request, auth backup.Authorization, grant m365.Grant, then string) error {
 	ctx := r.Context()
-	if auth.Step != backup.StepConsent && (auth.Step != backup.StepFailed || auth.FailedFrom != backup.StepConsent) {
+	if auth.At() != backup.StepConsent {
 		now, err := s.change(r, auth, func(a *backup.Authorization) {
 			a.SignIn, a.SetupToken, a.SetupTokenExpiresAt = backup.SignInAttempt{}, grant.AccessToken, grant.ExpiresAt
 		})
@@ -126,33 +128,68 @@ func (s *Server) consented(w http.ResponseWriter, r *http.Request, auth backup.A
 	if err != nil {
 		return s.saveProblem(w, r, auth, err)
 	}
-	if !tenant.HasExchange {
-		return s.saveProblem(w, r, auth, &backup.Problem{Kind: backup.ProblemNoExchange, At: time.Now(),
-			Text: fmt.Sprintf("%s has no Exchange Online licence, so there is no mail to back up with least privilege permissions. Assign a plan with Exchange Online to at least one account and try again. "+
-				"An organization that backs up only SharePoint and Groups needs the backup administrator method, which is not available in this version.", tenant.Name)})
+	if p := unfit(auth, tenant); p != nil {
+		return s.saveProblem(w, r, auth, p)
 	}
 	before := auth
-	if auth.ConnectionID == "" {
-		auth.ConnectionID = backup.NewID[backup.ConnectionID]()
+	conn, err := s.connectionOf(ctx, &auth, grant.TenantID)
+	if err != nil {
+		return s.saveProblem(w, r, before, err)
 	}
-	conn := backup.Connection{
-		ID: auth.ConnectionID, OrgID: auth.OrgID, Provider: auth.Provider, Method: auth.Method, Workloads: auth.Workloads,
-		TenantID: grant.TenantID, TenantName: tenant.Name, TenantDomain: tenant.InitialDomain, CreatedAt: time.Now(),
-	}
-	apps, err := s.planned(ctx, &conn)
+	conn.TenantName, conn.TenantDomain = tenant.Name, tenant.InitialDomain
+	apps, err := s.planned(ctx, auth, conn)
 	if err != nil {
 		return err
 	}
 	auth.TenantID, auth.TenantName, auth.TenantDomain = grant.TenantID, tenant.Name, tenant.InitialDomain
 	auth.AdminID, auth.AdminUPN = grant.ObjectID, grant.UPN
 	auth.SetupToken, auth.SetupTokenExpiresAt = grant.AccessToken, grant.ExpiresAt
-	auth.Step, auth.FailedFrom, auth.Problem = backup.StepCreateApplications, "", backup.Problem{}
+	auth.Step, auth.FailedFrom, auth.Problem = auth.Next(backup.StepConsent), "", backup.Problem{}
 	auth.MovedBy = actor(r).Person.Name
-	err = s.Store.ConsentGranted(ctx, &auth, conn, apps, actor(r), backup.CreateApplicationsJob{OrgID: auth.OrgID, AuthorizationID: auth.ID})
+	if auth.Step == backup.StepDone {
+		err = s.Store.CompleteAuthorization(ctx, &auth, backup.ListAccountsJob{OrgID: auth.OrgID, ConnectionID: auth.ConnectionID})
+		return s.moved(w, r, before, err, "/settings/credentials", "Thank you. The consent is in place again.")
+	}
+	var jobs []river.JobArgs
+	if job := auth.StepJob(); job != nil {
+		jobs = append(jobs, job)
+	}
+	err = s.Store.ConsentGranted(ctx, &auth, conn, apps, actor(r), jobs...)
 	if errors.Is(err, backup.ErrConflict) {
 		return s.tenantTaken(w, r, before, conn)
 	}
 	return s.moved(w, r, before, err, "/setup", "")
+}
+
+// unfit says why a tenant can't be backed up as auth wants it, or nil.
+func unfit(auth backup.Authorization, tenant m365.TenantInfo) *backup.Problem {
+	makes := auth.Purpose == backup.PurposeConnect || auth.Purpose == backup.PurposeMigrate
+	if tenant.HasExchange || !makes || auth.Method != backup.MethodServicePrincipal {
+		return nil
+	}
+	return &backup.Problem{Kind: backup.ProblemNoExchange, At: time.Now(),
+		Text: fmt.Sprintf("%s has no Exchange Online licence, so there is no mail to back up with least privilege permissions. Assign a plan with Exchange Online to at least one account and try again. "+
+			"An organization that backs up only SharePoint and Groups needs the backup administrator method.", tenant.Name)}
+}
+
+// connectionOf returns the connection that auth changes, or the new one that it
+// makes. A sign-in to another tenant than the connection's is a Problem.
+func (s *Server) connectionOf(ctx context.Context, auth *backup.Authorization, tenantID string) (backup.Connection, error) {
+	if auth.ConnectionID == "" {
+		auth.ConnectionID = backup.NewID[backup.ConnectionID]()
+	}
+	conn, err := s.Store.Connection(ctx, auth.OrgID, auth.ConnectionID)
+	switch {
+	case errors.Is(err, backup.ErrNotFound):
+		return backup.Connection{ID: auth.ConnectionID, OrgID: auth.OrgID, Provider: auth.Provider, Method: auth.Method, Workloads: auth.Workloads,
+			TenantID: tenantID, CreatedAt: time.Now()}, nil
+	case err != nil:
+		return conn, fmt.Errorf("read connection %s: %w", auth.ConnectionID, err)
+	case conn.TenantID != tenantID:
+		return conn, &backup.Problem{Kind: backup.ProblemWrongTenant, At: time.Now(),
+			Text: fmt.Sprintf("You signed in to another tenant. Sign in with an administrator of %s.", conn.TenantDomain)}
+	}
+	return conn, nil
 }
 
 // tenantTaken says that the tenant is in use, without telling by whom.
@@ -170,15 +207,11 @@ func (s *Server) tenantTaken(w http.ResponseWriter, r *http.Request, auth backup
 	return s.saveProblem(w, r, auth, &backup.Problem{Kind: backup.ProblemTenantTaken, Text: text, At: time.Now()})
 }
 
-// planned returns the sub-applications that conn still needs, so that the job
-// knows what to make. Of a connection that is there already, the times are kept.
-func (s *Server) planned(ctx context.Context, conn *backup.Connection) ([]backup.SubApplication, error) {
-	have, err := s.Store.Connection(ctx, conn.OrgID, conn.ID)
-	switch {
-	case err == nil:
-		conn.CreatedAt, conn.ReadyAt, conn.ListedAt = have.CreatedAt, have.ReadyAt, have.ListedAt
-	case !errors.Is(err, backup.ErrNotFound):
-		return nil, fmt.Errorf("read connection %s: %w", conn.ID, err)
+// planned returns the sub-applications that auth has to make and that are not
+// known yet, so that the job finds what to do.
+func (s *Server) planned(ctx context.Context, auth backup.Authorization, conn backup.Connection) ([]backup.SubApplication, error) {
+	if !slices.Contains(auth.Steps(), backup.StepCreateApplications) {
+		return nil, nil
 	}
 	there, err := s.Store.SubApplications(ctx, conn.OrgID, conn.ID)
 	if err != nil {
@@ -189,7 +222,7 @@ func (s *Server) planned(ctx context.Context, conn *backup.Connection) ([]backup
 		made[a.Workload] = true
 	}
 	var missing []backup.SubApplication
-	for _, workload := range conn.Workloads {
+	for _, workload := range auth.Workloads {
 		if !made[workload] {
 			missing = append(missing, backup.SubApplication{
 				ID: backup.NewID[backup.SubApplicationID](), OrgID: conn.OrgID, ConnectionID: conn.ID, Workload: workload,

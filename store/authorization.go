@@ -15,7 +15,7 @@ import (
 const authorizationColumns = `id, org_id, connection_id, started_by, moved_by, provider, method, flow, workloads, step, failed_from, problem, version,
 	sign_in_state, sign_in_purpose, sign_in_session, sign_in_at, tenant_id, tenant_name, tenant_domain, admin_id, admin_upn, role_admin_upn,
 	device_session, device_uri, device_interval_ms, device_expires_at, device_polled_at, device_authorized_at,
-	setup_token_expires_at, role_token_expires_at, secrets_sealed, created_at, updated_at`
+	setup_token_expires_at, role_token_expires_at, secrets_sealed, created_at, updated_at, purpose`
 
 func (s *Store) scanAuthorization(row scanner) (backup.Authorization, error) {
 	var a backup.Authorization
@@ -25,7 +25,7 @@ func (s *Store) scanAuthorization(row scanner) (backup.Authorization, error) {
 	if err := row.Scan(&a.ID, &a.OrgID, &a.ConnectionID, &a.StartedBy, &a.MovedBy, &a.Provider, &a.Method, &a.Flow, &workloads, &a.Step, &a.FailedFrom, &problem, &a.Version,
 		&a.SignIn.State, &a.SignIn.Purpose, &a.SignIn.Session, &signInAt, &a.TenantID, &a.TenantName, &a.TenantDomain, &a.AdminID, &a.AdminUPN, &a.RoleAdminUPN,
 		&a.Device.Session, &a.Device.VerificationURI, &interval, &expires, &polled, &authorized,
-		&setupEnds, &roleEnds, &sealed, &created, &updated); err != nil {
+		&setupEnds, &roleEnds, &sealed, &created, &updated, &a.Purpose); err != nil {
 		return a, err
 	}
 	a.Workloads, a.Problem = workloadsOf(workloads), problemOf(problem)
@@ -49,7 +49,7 @@ func (s *Store) authorizationArgs(a backup.Authorization) ([]any, error) {
 	return []any{a.ID, a.OrgID, a.ConnectionID, a.StartedBy, a.MovedBy, a.Provider, a.Method, a.Flow, workloadsText(a.Workloads), a.Step, a.FailedFrom, problemText(a.Problem), a.Version,
 		a.SignIn.State, a.SignIn.Purpose, a.SignIn.Session, millis(a.SignIn.At), a.TenantID, a.TenantName, a.TenantDomain, a.AdminID, a.AdminUPN, a.RoleAdminUPN,
 		a.Device.Session, a.Device.VerificationURI, a.Device.Interval.Milliseconds(), millis(a.Device.ExpiresAt), millis(a.Device.PolledAt), millis(a.Device.AuthorizedAt),
-		millis(a.SetupTokenExpiresAt), millis(a.RoleTokenExpiresAt), sealed, millis(a.CreatedAt), millis(a.UpdatedAt)}, err
+		millis(a.SetupTokenExpiresAt), millis(a.RoleTokenExpiresAt), sealed, millis(a.CreatedAt), millis(a.UpdatedAt), a.Purpose}, err
 }
 
 // ActiveAuthorization returns the authorization of an organization that still
@@ -85,7 +85,7 @@ func (s *Store) AuthorizationByState(ctx context.Context, org backup.OrgID, stat
 // wait for a background job since before a time.
 func (s *Store) WaitingAuthorizations(ctx context.Context, before time.Time) ([]backup.Authorization, error) {
 	return collect(ctx, s.read, s.scanAuthorization, `SELECT `+authorizationColumns+` FROM authorizations
-		WHERE step IN ('create_applications', 'verify') AND updated_at < $1 ORDER BY updated_at LIMIT 100`, millis(before))
+		WHERE step IN ('create_administrator', 'create_applications', 'remove_applications', 'verify') AND updated_at < $1 ORDER BY updated_at LIMIT 100`, millis(before))
 }
 
 // StartAuthorization stores a new authorization. An organization has one
@@ -94,6 +94,9 @@ func (s *Store) WaitingAuthorizations(ctx context.Context, before time.Time) ([]
 func (s *Store) StartAuthorization(ctx context.Context, a backup.Authorization, by backup.Actor) (backup.Authorization, error) {
 	if a.ID == "" {
 		a.ID = backup.NewID[backup.AuthorizationID]()
+	}
+	if a.Purpose == "" {
+		a.Purpose = backup.PurposeConnect
 	}
 	a.Version, a.StartedBy = 1, by.Person.ID
 	a.CreatedAt = time.Now()
@@ -104,11 +107,11 @@ func (s *Store) StartAuthorization(ctx context.Context, a backup.Authorization, 
 	}
 	err = s.inTx(ctx, func(tx *sql.Tx) error {
 		if _, err := tx.ExecContext(ctx, `INSERT INTO authorizations (`+authorizationColumns+`)
-			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34)`,
+			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35)`,
 			args...); err != nil {
 			return fmt.Errorf("start authorization: %w", conflict(err))
 		}
-		return s.record(ctx, tx, by, a.OrgID, "authorization.start", string(a.Provider), string(a.Method))
+		return s.record(ctx, tx, by, a.OrgID, "authorization.start", string(a.Provider), string(a.Purpose)+" "+string(a.Method))
 	})
 	if errors.Is(err, backup.ErrConflict) {
 		existing, findErr := s.ActiveAuthorization(ctx, a.OrgID)
@@ -137,7 +140,7 @@ func (s *Store) saveAuthorization(ctx context.Context, tx *sql.Tx, a *backup.Aut
 			step = $10, failed_from = $11, problem = $12, version = $13, sign_in_state = $14, sign_in_purpose = $15, sign_in_session = $16, sign_in_at = $17,
 			tenant_id = $18, tenant_name = $19, tenant_domain = $20, admin_id = $21, admin_upn = $22, role_admin_upn = $23,
 			device_session = $24, device_uri = $25, device_interval_ms = $26, device_expires_at = $27, device_polled_at = $28, device_authorized_at = $29,
-			setup_token_expires_at = $30, role_token_expires_at = $31, secrets_sealed = $32, created_at = $33, updated_at = $34
+			setup_token_expires_at = $30, role_token_expires_at = $31, secrets_sealed = $32, created_at = $33, updated_at = $34, purpose = $35
 		WHERE id = $1 AND org_id = $2 AND version = $13 - 1`, args...)
 	if errors.Is(err, backup.ErrNotFound) {
 		return backup.ErrStale
@@ -167,6 +170,29 @@ func (s *Store) ConsentGranted(ctx context.Context, a *backup.Authorization, c b
 			}
 		}
 		return s.saveAuthorization(ctx, tx, a, jobs...)
+	})
+}
+
+// CompleteAuthorization moves a to StepDone, erases its tokens, and gives the
+// connection the method that a was for, all in one transaction. What kept the
+// connection from working is forgotten: the jobs that use it will tell.
+func (s *Store) CompleteAuthorization(ctx context.Context, a *backup.Authorization, jobs ...river.JobArgs) error {
+	return s.inTx(ctx, func(tx *sql.Tx) error {
+		if err := execOne(ctx, tx, `UPDATE connections SET method = $1, problem = '' WHERE org_id = $2 AND id = $3`, a.Method, a.OrgID, a.ConnectionID); err != nil {
+			return fmt.Errorf("complete connection: %w", err)
+		}
+		next := *a
+		next.Complete()
+		if err := s.saveAuthorization(ctx, tx, &next, jobs...); err != nil {
+			return err
+		}
+		partner, err := one(ctx, tx, scanValue[backup.PartnerID], `SELECT partner_id FROM organizations WHERE id = $1`, a.OrgID)
+		if err != nil {
+			return fmt.Errorf("read organization %s: %w", a.OrgID, err)
+		}
+		*a = next
+		return s.append(ctx, tx, backup.Entry{PartnerID: partner, OrgID: a.OrgID, PersonID: a.StartedBy, Person: a.MovedBy,
+			Kind: "authorization.done", Subject: a.TenantDomain, Detail: string(a.Purpose) + " " + string(a.Method)})
 	})
 }
 

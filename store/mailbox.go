@@ -304,9 +304,8 @@ func (s *Store) SelectMailboxes(ctx context.Context, a *backup.Authorization, id
 			return fmt.Errorf("complete connection: %w", err)
 		}
 		next := *a
-		next.Step, next.Problem, next.MovedBy = backup.StepDone, backup.Problem{}, by.Person.Name
-		next.SetupToken, next.SetupTokenExpiresAt = nil, time.Time{}
-		next.RoleToken, next.RoleRefreshToken, next.RoleTokenExpiresAt, next.Device = nil, nil, time.Time{}, backup.DeviceAttempt{}
+		next.MovedBy = by.Person.Name
+		next.Complete()
 		if err := s.saveAuthorization(ctx, tx, &next, jobs...); err != nil {
 			return err
 		}

@@ -2,6 +2,8 @@ package views
 
 import (
 	"fmt"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -34,37 +36,76 @@ type Setup struct {
 }
 
 // step is the step that is shown: a failed one where it failed.
-func (v Setup) step() backup.Step {
-	if v.Authorization.Step == backup.StepFailed {
-		return v.Authorization.FailedFrom
+func (v Setup) step() backup.Step { return v.Authorization.At() }
+
+// stage is the step that stands for s in the list on the page: the custom
+// role's two steps are one entry.
+func (v Setup) stage(s backup.Step) backup.Step {
+	if s == backup.StepVerify {
+		return v.Authorization.RoleStep()
 	}
-	return v.Authorization.Step
+	return s
 }
 
-// place is the step's place in the list on the page, from 0.
-func (v Setup) place() int {
-	switch v.step() {
-	case backup.StepCreateApplications:
-		return 1
-	case backup.StepDeviceAuthorization, backup.StepRunScript, backup.StepVerify:
-		return 2
-	case backup.StepChooseAccounts:
-		return 3
-	case backup.StepDone:
-		return 4
-	}
-	return 0
+// stages are the entries of the list on the page.
+func (v Setup) stages() []backup.Step {
+	return slices.DeleteFunc(v.Authorization.Steps(), func(s backup.Step) bool { return s == backup.StepVerify || s == backup.StepDone })
 }
 
-// mark is the class of the step at a place: done, now or none.
-func (v Setup) mark(place int) string {
+// place is a step's place among the stages, from 0; of StepDone, behind the last.
+func (v Setup) place(s backup.Step) int {
+	stages := v.stages()
+	if i := slices.Index(stages, v.stage(s)); i >= 0 {
+		return i
+	}
+	return len(stages)
+}
+
+// before says whether the authorization has not come to a stage yet, past
+// whether it is through with it.
+func (v Setup) before(stage backup.Step) bool { return v.place(v.step()) < v.place(stage) }
+
+func (v Setup) past(stage backup.Step) bool { return v.place(v.step()) > v.place(stage) }
+
+// mark is the class of a stage: done, now or none.
+func (v Setup) mark(stage backup.Step) string {
 	switch {
-	case v.place() > place:
+	case v.past(stage):
 		return "done"
-	case v.place() == place:
-		return "now"
+	case v.before(stage):
+		return ""
 	}
-	return ""
+	return "now"
+}
+
+// numeral is what stands before a stage: the sign-in has a dot, the others are
+// counted.
+func (v Setup) numeral(stage backup.Step) string {
+	i := v.place(stage)
+	switch {
+	case stage == backup.StepConsent && v.past(stage):
+		return "✓"
+	case stage == backup.StepConsent:
+		return "•"
+	case slices.Contains(v.stages(), backup.StepConsent):
+		return strconv.Itoa(i)
+	}
+	return strconv.Itoa(i + 1)
+}
+
+// title names what the authorization is for.
+func (v Setup) title() string {
+	switch v.Authorization.Purpose {
+	case backup.PurposeMigrate:
+		return "Migrate to least privilege"
+	case backup.PurposeRepair, backup.PurposeRole:
+		return "Repair"
+	case backup.PurposeRenew:
+		return "Re-authenticate"
+	case backup.PurposeRemove:
+		return "Remove applications"
+	}
+	return "Add Backup"
 }
 
 // Waits says whether the page waits for work in the background, so that it
@@ -73,13 +114,10 @@ func (v Setup) Waits() bool {
 	if v.Authorization.Step == backup.StepFailed {
 		return false
 	}
-	switch v.step() {
-	case backup.StepCreateApplications, backup.StepVerify:
-		return true
-	case backup.StepChooseAccounts:
+	if v.step() == backup.StepChooseAccounts {
 		return !v.listed() && v.Connection.Problem.IsZero()
 	}
-	return false
+	return v.step().InBackground()
 }
 
 // listed says whether the accounts of the tenant were listed.

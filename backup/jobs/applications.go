@@ -36,16 +36,10 @@ func (w *createApplications) Work(ctx context.Context, job *river.Job[backup.Cre
 			continue
 		}
 		if err := w.ensure(ctx, auth, app); err != nil {
-			return w.failed(ctx, auth, err, job.Attempt >= job.MaxAttempts)
+			return w.failed(ctx, auth, backup.StepCreateApplications, err, job.Attempt >= job.MaxAttempts)
 		}
 	}
-	return w.change(ctx, auth.OrgID, auth.ID, func(a *backup.Authorization) bool {
-		if a.Step != backup.StepCreateApplications {
-			return false
-		}
-		a.Step, a.Problem = backup.StepDeviceAuthorization, backup.Problem{}
-		return true
-	})
+	return w.advance(ctx, auth.OrgID, auth.ID, backup.StepCreateApplications)
 }
 
 // ensure brings one application to ready, saving after each step in the tenant.
@@ -63,48 +57,6 @@ func (w *createApplications) ensure(ctx context.Context, auth backup.Authorizati
 		return errors.Join(err, saveErr)
 	}
 	return fmt.Errorf("create %s: %w", app.DisplayName, err)
-}
-
-// failed decides whether River tries again or the person has to act.
-func (w *createApplications) failed(ctx context.Context, auth backup.Authorization, err error, last bool) error {
-	if ctx.Err() != nil {
-		return err // the process stops; the next one carries on
-	}
-	problem := backup.AsProblem(err)
-	if problem.Temporary && !last {
-		return err
-	}
-	saveErr := w.change(context.WithoutCancel(ctx), auth.OrgID, auth.ID, func(a *backup.Authorization) bool {
-		if a.Step != backup.StepCreateApplications {
-			return false
-		}
-		a.Step, a.FailedFrom, a.Problem = backup.StepFailed, backup.StepCreateApplications, *problem
-		if problem.Kind == backup.ProblemSignInExpired || problem.Kind == backup.ProblemNotAdministrator || problem.Kind == backup.ProblemConsentMissing {
-			a.FailedFrom = backup.StepConsent // only a new sign-in helps
-			a.SetupToken, a.SetupTokenExpiresAt = nil, time.Time{}
-		}
-		return true
-	})
-	return errors.Join(river.JobCancel(err), saveErr)
-}
-
-// change reads the authorization anew and saves what set does to it, as often
-// as somebody else changes it in between. set says whether there is anything to
-// save.
-func (r *Runner) change(ctx context.Context, org backup.OrgID, id backup.AuthorizationID, set func(*backup.Authorization) bool, next ...river.JobArgs) error {
-	for {
-		auth, err := r.Store.Authorization(ctx, org, id)
-		if err != nil {
-			return fmt.Errorf("read authorization %s: %w", id, err)
-		}
-		if !set(&auth) {
-			return nil
-		}
-		err = r.Store.SaveAuthorization(ctx, &auth, next...)
-		if !errors.Is(err, backup.ErrStale) {
-			return err
-		}
-	}
 }
 
 // undo removes from the tenant what an abandoned authorization made there.

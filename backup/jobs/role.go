@@ -45,7 +45,7 @@ func (w *verifyRole) Work(ctx context.Context, job *river.Job[backup.VerifyRoleJ
 	if err := w.Store.SaveCustomRole(save, &role); err != nil {
 		return fmt.Errorf("save custom role: %w", err)
 	}
-	if err := w.advance(save, role, tryErr); err != nil {
+	if err := w.wizard(save, role, tryErr); err != nil {
 		return err
 	}
 	if tryErr != nil && !role.Problem.Temporary {
@@ -125,8 +125,8 @@ func needsPerson(kind backup.ProblemKind) bool {
 	return false
 }
 
-// advance moves the wizard that waits for this role.
-func (w *verifyRole) advance(ctx context.Context, role backup.CustomRole, err error) error {
+// wizard moves the authorization that waits for this role.
+func (w *verifyRole) wizard(ctx context.Context, role backup.CustomRole, err error) error {
 	auth, findErr := w.Store.ActiveAuthorization(ctx, role.OrgID)
 	if errors.Is(findErr, backup.ErrNotFound) || (findErr == nil && (auth.ConnectionID != role.ConnectionID || auth.Step != backup.StepVerify)) {
 		return nil
@@ -134,22 +134,16 @@ func (w *verifyRole) advance(ctx context.Context, role backup.CustomRole, err er
 	if findErr != nil {
 		return fmt.Errorf("read the authorization that waits: %w", findErr)
 	}
-	if err != nil && needsPerson(role.Problem.Kind) {
-		return w.change(ctx, auth.OrgID, auth.ID, func(a *backup.Authorization) bool {
-			if a.Step != backup.StepVerify {
-				return false
-			}
-			a.Step, a.Problem, a.Device = backup.StepDeviceAuthorization, role.Problem, backup.DeviceAttempt{}
-			return true
-		})
+	if err == nil || !needsPerson(role.Problem.Kind) {
+		return w.advance(ctx, auth.OrgID, auth.ID, backup.StepVerify)
 	}
 	return w.change(ctx, auth.OrgID, auth.ID, func(a *backup.Authorization) bool {
 		if a.Step != backup.StepVerify {
 			return false
 		}
-		a.Step, a.Problem = backup.StepChooseAccounts, backup.Problem{}
+		a.Step, a.Problem, a.Device = a.RoleStep(), role.Problem, backup.DeviceAttempt{}
 		return true
-	}, backup.ListAccountsJob{OrgID: role.OrgID, ConnectionID: role.ConnectionID})
+	})
 }
 
 // application returns the connection's sub-application of a workload.

@@ -91,16 +91,18 @@ func (w *schedule) authorizations(ctx context.Context, now time.Time) error {
 		return fmt.Errorf("find waiting authorizations: %w", err)
 	}
 	for _, a := range waiting {
-		var job river.JobArgs = backup.CreateApplicationsJob{OrgID: a.OrgID, AuthorizationID: a.ID}
+		jobs := stepJobs(a)
 		if a.Step == backup.StepVerify {
 			role, err := w.Store.CustomRole(ctx, a.OrgID, a.ConnectionID)
 			if err != nil {
 				return fmt.Errorf("read custom role of connection %s: %w", a.ConnectionID, err)
 			}
-			job = backup.VerifyRoleJob{OrgID: a.OrgID, CustomRoleID: role.ID}
+			jobs = []river.JobArgs{backup.VerifyRoleJob{OrgID: a.OrgID, CustomRoleID: role.ID}}
 		}
-		if err := w.Store.Enqueue(ctx, job); err != nil {
-			return fmt.Errorf("queue authorization %s: %w", a.ID, err)
+		for _, job := range jobs {
+			if err := w.Store.Enqueue(ctx, job); err != nil {
+				return fmt.Errorf("queue authorization %s: %w", a.ID, err)
+			}
 		}
 	}
 	return nil
