@@ -18,6 +18,7 @@ type (
 	RunID            string
 	ItemID           string // an item record of the catalog; stable while the item is kept
 	ActivityID       string
+	APITokenID       string
 )
 
 // NewID returns a fresh identifier of any of the identifier types: 26

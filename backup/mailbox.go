@@ -1,6 +1,9 @@
 package backup
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // MailboxKind is what an account is at the provider.
 type MailboxKind string
@@ -42,6 +45,9 @@ const (
 
 // Statuses lists all of them in the order in which pages show them.
 var Statuses = []Status{StatusProtected, StatusPending, StatusFailing, StatusInactive, StatusDeactivated, StatusEmpty}
+
+// Valid says whether s is one of the statuses.
+func (s Status) Valid() bool { return slices.Contains(Statuses, s) }
 
 // Deactivation says why a mailbox is deactivated.
 type Deactivation string

@@ -157,6 +157,8 @@ type Actor struct {
 	Role    Role   // the person's own role: owner, support, admin or viewer
 	Acting  Acting // zero unless a partner's person acts for Org
 	Address string // client address of the request, for the activity log
+	// Token is the name of the API token that makes the request, "" for a person.
+	Token string
 }
 
 // OrgRole is the role in Org: the person's own, or admin while acting.

@@ -24,17 +24,23 @@ func (s *Server) listOrganizations(w http.ResponseWriter, r *http.Request) error
 		return err
 	}
 	v := views.Organizations{Search: strings.TrimSpace(r.FormValue("q")), Any: len(all) > 0, MayCreate: a.Role == backup.RoleOwner}
-	var found []backup.OrganizationHealth
-	for _, o := range all {
-		if text := strings.ToLower(o.Name + "\n" + o.TenantDomain); strings.Contains(text, strings.ToLower(v.Search)) {
-			found = append(found, o)
-		}
-	}
+	found := matching(all, v.Search)
 	page := pageOf(r)
 	v.Page = views.Pager{Page: page, Size: organizationsPerPage, Total: len(found), Path: "/partner/organizations", Query: url.Values{"q": {v.Search}}}
 	first := min((page-1)*organizationsPerPage, len(found))
 	v.List = found[first:min(first+organizationsPerPage, len(found))]
 	return s.render(w, r, http.StatusOK, views.OrganizationsPage(s.frame(w, r, "Organizations"), v))
+}
+
+// matching returns the organizations whose name or domain has a part of text.
+func matching(all []backup.OrganizationHealth, part string) []backup.OrganizationHealth {
+	var found []backup.OrganizationHealth
+	for _, o := range all {
+		if text := strings.ToLower(o.Name + "\n" + o.TenantDomain); strings.Contains(text, strings.ToLower(part)) {
+			found = append(found, o)
+		}
+	}
+	return found
 }
 
 // newOrganization shows the form of a new organization.

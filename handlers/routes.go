@@ -38,6 +38,8 @@ func (s *Server) routes() []route {
 		{public, "GET /set-up/{token}", s.showSetUpLink},
 		{public, "POST /set-up/{token}", s.useSetUpLink},
 		{public, "GET /healthz", s.health},
+		{public, "GET /readyz", s.ready},
+		{public, "GET /api/v1/openapi.yaml", s.showAPIDescription},
 
 		{partner, "GET /partner/organizations", s.listOrganizations},
 		{owner, "GET /partner/organizations/new", s.newOrganization},
@@ -48,6 +50,10 @@ func (s *Server) routes() []route {
 		{owner, "POST /partner/organizations/{id}/people/{person}/link", s.newPasswordLink},
 		{partner, "GET /partner/organizations/{id}/activity", s.showOrganizationActivity},
 		{partner, "GET /partner/activity", s.showPartnerActivity},
+		{owner, "GET /partner/tokens", s.showTokens},
+		{owner, "POST /partner/tokens", s.createToken},
+		{owner, "GET /partner/tokens/{token}/revoke", s.askRevokeToken},
+		{owner, "POST /partner/tokens/{token}/revoke", s.revokeToken},
 		{partner, "POST /stop-acting", s.stopActing},
 
 		{viewer, "GET /dashboard", s.showDashboard},
@@ -192,12 +198,28 @@ func (s *Server) start(w http.ResponseWriter, r *http.Request) error {
 
 func (s *Server) notFound(http.ResponseWriter, *http.Request) error { return backup.ErrNotFound }
 
-// health says that the portal answers and its database too.
-func (s *Server) health(w http.ResponseWriter, r *http.Request) error {
-	if _, err := s.Store.CountPeople(r.Context()); err != nil {
-		return err
+// health says that the process answers: whoever watches it restarts it if not.
+func (s *Server) health(w http.ResponseWriter, _ *http.Request) error {
+	return plain(w, http.StatusOK, "ok")
+}
+
+// ready says whether the portal can do its work: whoever balances the load
+// sends requests elsewhere if not. Why stands in the log.
+func (s *Server) ready(w http.ResponseWriter, r *http.Request) error {
+	_, err := s.Store.CountPeople(r.Context())
+	if err == nil && s.Ready != nil {
+		err = s.Ready(r.Context())
 	}
+	if err != nil {
+		s.Log.Error("not ready", "error", err)
+		return plain(w, http.StatusServiceUnavailable, "not ready")
+	}
+	return plain(w, http.StatusOK, "ready")
+}
+
+func plain(w http.ResponseWriter, status int, text string) error {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	_, _ = w.Write([]byte("ok\n"))
-	return nil
+	w.WriteHeader(status)
+	_, err := w.Write([]byte(text + "\n"))
+	return err
 }

@@ -35,10 +35,15 @@ type Server struct {
 	TrustedProxies []netip.Prefix
 	// PublicURL is how browsers reach the portal, like https://backup.example.org.
 	PublicURL string
-	Log       *slog.Logger
+	// Ready says whether the portal can do its work, or why not; may be nil.
+	Ready func(context.Context) error
+	// Answered is told how each request was answered; route is its pattern. May be nil.
+	Answered func(route string, status int, took time.Duration)
+	Log      *slog.Logger
 
-	sessions *sessionStore
-	policy   string // Content-Security-Policy of pages
+	sessions  *sessionStore
+	apiLimits apiLimits
+	policy    string // Content-Security-Policy of pages
 }
 
 // handlerFunc answers a request. If it returns an error it has written nothing.
@@ -54,8 +59,12 @@ func (s *Server) Handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /static/{version}/{name}", static.Handler())
 	for _, route := range s.routes() {
-		mux.Handle(route.pattern, s.serve(route))
+		mux.Handle(route.pattern, s.measured(route.pattern, s.serve(route)))
 	}
+	for _, route := range s.apiRoutes() {
+		mux.Handle(route.pattern, s.measured(route.pattern, s.serveAPI(route)))
+	}
+	mux.HandleFunc("/api/", s.noAPI)
 	protection := http.NewCrossOriginProtection()
 	if u, err := url.Parse(s.PublicURL); err == nil && u.Host != "" {
 		// A proxy may hand on another Host than the one that browsers see.
@@ -67,6 +76,18 @@ func (s *Server) Handler() http.Handler {
 		s.fail(w, r, errCrossOrigin)
 	}))
 	return s.observe(s.headers(protection.Handler(http.MaxBytesHandler(mux, maxForm))))
+}
+
+// measured tells Answered about the requests of a route.
+func (s *Server) measured(pattern string, next http.Handler) http.Handler {
+	if s.Answered == nil {
+		return next
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		start, rec := time.Now(), &recorder{ResponseWriter: w}
+		next.ServeHTTP(rec, r)
+		s.Answered(pattern, rec.status, time.Since(start))
+	})
 }
 
 // contentPolicy allows what pages need: own files, and forms that lead to

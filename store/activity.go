@@ -39,6 +39,9 @@ func entryOf(by backup.Actor, org backup.OrgID, kind, subject, detail string) ba
 			e.Person = by.Person.Name + " (" + by.Partner.Name + ") <" + by.Person.Email + ">"
 		}
 	}
+	if by.Token != "" {
+		e.Person = "API token " + by.Token + " (" + by.Partner.Name + ")"
+	}
 	if by.Acting.ID != "" {
 		e.ForPerson = "for " + by.Org.Name
 	}

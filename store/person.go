@@ -23,6 +23,17 @@ func scanPerson(row scanner) (backup.Person, error) {
 	return p, err
 }
 
+// Partner returns a partner.
+func (s *Store) Partner(ctx context.Context, id backup.PartnerID) (backup.Partner, error) {
+	return one(ctx, s.read, func(row scanner) (backup.Partner, error) {
+		var p backup.Partner
+		var created int64
+		err := row.Scan(&p.ID, &p.Name, &created)
+		p.CreatedAt = moment(created)
+		return p, err
+	}, `SELECT id, name, created_at FROM partners WHERE id = $1`, id)
+}
+
 // CountPeople returns how many people have an account.
 func (s *Store) CountPeople(ctx context.Context) (int, error) {
 	n, err := one(ctx, s.read, scanValue[int], `SELECT count(*) FROM people`)

@@ -44,10 +44,14 @@ type menuItem struct {
 
 func (f Frame) menu() []menuItem {
 	if f.inPartner() {
-		return []menuItem{
+		items := []menuItem{
 			{Path: "/partner/organizations", Name: "Organizations", Icon: "building"},
 			{Path: "/partner/activity", Name: "Activity", Icon: "history"},
 		}
+		if f.Actor.Role == backup.RoleOwner {
+			items = append(items, menuItem{Path: "/partner/tokens", Name: "API tokens", Icon: "key"})
+		}
+		return items
 	}
 	return []menuItem{
 		{Path: "/dashboard", Name: "Dashboard", Icon: "dashboard", also: []string{"/add-backup", "/setup", "/mailboxes"}},

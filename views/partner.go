@@ -74,7 +74,7 @@ var activityNames = map[string]string{
 	"authorization.start": "Started an authorization", "authorization.abandon": "Gave up an authorization",
 	"mailbox.deactivate": "Deactivated a mailbox", "mailbox.reactivate": "Reactivated a mailbox", "mailbox.back_up_now": "Started a backup",
 	"item.preview": "Looked at a message", "item.download": "Downloaded a message", "folder.download": "Downloaded a folder",
-	"role.check": "Checked the custom role",
+	"role.check": "Checked the custom role", "token.create": "Made an API token", "token.revoke": "Revoked an API token",
 }
 
 func activityName(kind string) string {

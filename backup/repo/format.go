@@ -101,3 +101,11 @@ func parseFormat(data []byte) (format, error) {
 	}
 	return f, nil
 }
+
+// Ready returns an error if the storage of the repository can't be reached.
+func (r *Repository) Ready(ctx context.Context) error {
+	if _, err := r.storage.Stat(ctx, formatKey); err != nil {
+		return fmt.Errorf("reach the repository: %w", err)
+	}
+	return nil
+}

@@ -23,20 +23,21 @@ import (
 
 // config is what flags and environment say. The table in README.md lists it.
 type config struct {
-	Addr       string // listen address of the portal
-	PublicURL  string // how browsers reach it, without a path
-	Data       string // folder for database, repository and keys
-	Database   string // SQLite path or postgres:// URL
-	Repository string // folder of the repository
-	KeyFile    string // root key
-	Role       string // web, worker or "" for both
-	TLSCert    string
-	TLSKey     string
-	Proxies    []netip.Prefix
-	Every      time.Duration // pause between two runs of a mailbox
-	Workers    int           // mailboxes backed up at the same time
-	LogLevel   slog.Level
-	Microsoft  microsoftConfig
+	Addr        string // listen address of the portal
+	PublicURL   string // how browsers reach it, without a path
+	Data        string // folder for database, repository and keys
+	Database    string // SQLite path or postgres:// URL
+	Repository  string // folder of the repository
+	KeyFile     string // root key
+	Role        string // web, worker or "" for both
+	TLSCert     string
+	TLSKey      string
+	Proxies     []netip.Prefix
+	MetricsAddr string        // listen address of the metrics, "" for none
+	Every       time.Duration // pause between two runs of a mailbox
+	Workers     int           // mailboxes backed up at the same time
+	LogLevel    slog.Level
+	Microsoft   microsoftConfig
 }
 
 // microsoftConfig is the registration of Holdfast at Microsoft.
@@ -75,6 +76,7 @@ func (c *config) serveFlags(fs *flag.FlagSet, proxies *string) {
 	fs.StringVar(&c.TLSCert, "tls-cert", "", "PEM file with the certificate, to serve HTTPS")
 	fs.StringVar(&c.TLSKey, "tls-key", "", "PEM file with its key")
 	fs.StringVar(proxies, "trusted-proxies", "", "networks whose X-Forwarded-For is believed, comma separated")
+	fs.StringVar(&c.MetricsAddr, "metrics-addr", "", "address to serve Prometheus metrics on, like 127.0.0.1:9090 (default none)")
 	fs.DurationVar(&c.Every, "every", time.Hour, "pause between two runs of a mailbox")
 	fs.IntVar(&c.Workers, "workers", 4, "mailboxes backed up at the same time by this process")
 }

@@ -57,6 +57,7 @@ type parts struct {
 	engine    *engine.Engine
 	microsoft *m365.Client
 	key       []byte
+	metrics   *metrics // nil if nobody asked for them
 	log       *slog.Logger
 }
 
@@ -128,6 +129,10 @@ func (p *parts) Close() error { return p.store.Close() }
 // told the address that is listened on.
 func (p *parts) run(ctx context.Context, ready func(addr string)) error {
 	g, ctx := errgroup.WithContext(ctx)
+	if p.config.MetricsAddr != "" {
+		p.metrics = newMetrics(p.store, p.log)
+		g.Go(func() error { return p.metrics.serve(ctx, p.config.MetricsAddr, p.log) })
+	}
 	if p.config.web() {
 		listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", p.config.Addr)
 		if err != nil {
@@ -165,6 +170,10 @@ func (p *parts) handler() (http.Handler, error) {
 	s := &handlers.Server{
 		Store: p.store, Microsoft: p.microsoft, Content: p.engine, SessionKey: sessionKey,
 		Secure: u.Scheme == "https", TrustedProxies: p.config.Proxies, PublicURL: p.config.PublicURL, Log: p.log,
+		Ready: p.engine.Repo.Ready,
+	}
+	if p.metrics != nil {
+		s.Answered = p.metrics.answered
 	}
 	return s.Handler(), nil
 }
