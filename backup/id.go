@@ -19,6 +19,7 @@ type (
 	ItemID           string // an item record of the catalog; stable while the item is kept
 	ActivityID       string
 	APITokenID       string
+	PasskeyID        string
 )
 
 // NewID returns a fresh identifier of any of the identifier types: 26

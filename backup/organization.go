@@ -9,9 +9,12 @@ type Organization struct {
 	Name      string // 1 to 100 characters, unique at the partner without regard to case
 	// ManualRole is the SPA toggle: adding a Microsoft 365 backup uses manual
 	// custom role creation. Off (automated) by default.
-	ManualRole  bool
-	SuspendedAt time.Time // zero unless suspended
-	CreatedAt   time.Time
+	ManualRole bool
+	// RequireFactor says that everybody of the organization needs a second
+	// factor. The partner's people always do.
+	RequireFactor bool
+	SuspendedAt   time.Time // zero unless suspended
+	CreatedAt     time.Time
 }
 
 // Validate returns FieldErrors naming name if it breaks a rule, or nil.

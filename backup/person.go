@@ -31,6 +31,7 @@ type Person struct {
 	Name         string // 1 to 100 characters
 	Email        string // as typed; unique without regard to case
 	PasswordHash string // argon2id in PHC form, "" until the person chose a password
+	Factors      int    // how many second factors there are: authenticator app and passkeys
 	CreatedAt    time.Time
 }
 
@@ -106,7 +107,8 @@ func checkName(fields FieldErrors, field, name string) {
 // Session is one browser that is signed in.
 type Session struct {
 	ID        SessionID
-	PersonID  PersonID
+	PersonID  PersonID // "" for a visitor on the way to a passkey
+	Half      bool     // the password was right, the second factor is missing: nobody is signed in
 	ActingID  ActingID // "" unless the person acts for an organization in this session
 	CreatedAt time.Time
 	SeenAt    time.Time
@@ -159,6 +161,15 @@ type Actor struct {
 	Address string // client address of the request, for the activity log
 	// Token is the name of the API token that makes the request, "" for a person.
 	Token string
+}
+
+// HomeOrg is the organization whose log has what the person does to their own
+// account: "" for a partner's person, whomever they act for.
+func (a Actor) HomeOrg() OrgID {
+	if a.IsPartner() {
+		return ""
+	}
+	return a.Org.ID
 }
 
 // OrgRole is the role in Org: the person's own, or admin while acting.

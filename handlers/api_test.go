@@ -149,7 +149,7 @@ func TestAPIRefusesWhatATokenMayNot(t *testing.T) {
 	p.connect("Contoso Dental", account{name: "Megan", status: backup.StatusProtected})
 	contoso := "/api/v1/organizations/" + string(p.orgs["Contoso Dental"].ID)
 	calls := []struct {
-		scope                    backup.Scope
+		scope              backup.Scope
 		method, path, body string
 	}{
 		{backup.ScopeOrganizations, "GET", "/api/v1/organizations", ""}, {backup.ScopeOrganizations, "GET", contoso, ""},

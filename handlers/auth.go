@@ -20,7 +20,7 @@ func (s *Server) showSignIn(w http.ResponseWriter, r *http.Request) error {
 	if actor(r).Person.ID != "" {
 		return s.redirect(w, r, next, "")
 	}
-	v := views.SignIn{Next: next}
+	v := views.SignIn{Next: next, Passkeys: s.passkeys != nil}
 	switch {
 	case r.URL.Query().Has("signed-out"):
 		v.Notice = "You are signed out."
@@ -36,7 +36,7 @@ const wrongSignIn = "The e-mail address or the password is not right."
 // signIn checks address and password, and starts a new session.
 func (s *Server) signIn(w http.ResponseWriter, r *http.Request) error {
 	ctx := r.Context()
-	v := views.SignIn{Next: ownPath(r.PostFormValue("next")), Email: strings.TrimSpace(r.PostFormValue("email"))}
+	v := views.SignIn{Next: ownPath(r.PostFormValue("next")), Passkeys: s.passkeys != nil, Email: strings.TrimSpace(r.PostFormValue("email"))}
 	password := r.PostFormValue("password")
 	if v.Email == "" || password == "" {
 		v.Fields = backup.FieldErrors{"email": "Enter your e-mail address and your password."}
@@ -66,6 +66,9 @@ func (s *Server) signIn(w http.ResponseWriter, r *http.Request) error {
 	}
 	if !ok {
 		s.Log.Info("sign-in refused", "person", person.ID, "address", visitOf(r).address)
+		if err := s.refused(r, person.ID, "password"); err != nil {
+			return err
+		}
 		v.Fields = backup.FieldErrors{"email": wrongSignIn}
 		return s.render(w, r, http.StatusUnprocessableEntity, views.SignInPage(v))
 	}
@@ -74,13 +77,16 @@ func (s *Server) signIn(w http.ResponseWriter, r *http.Request) error {
 	if err := s.Store.RecordSignIn(ctx, keys[0].name, true); err != nil {
 		return fmt.Errorf("forget failed sign-ins: %w", err)
 	}
+	if person.Factors > 0 {
+		return s.askFactor(w, r, person.ID, v.Next)
+	}
 	return s.enter(w, r, person.ID, v.Next, "")
 }
 
 // enter signs a person in and leads on.
 func (s *Server) enter(w http.ResponseWriter, r *http.Request, person backup.PersonID, next, flash string) error {
 	ctx, address := r.Context(), visitOf(r).address
-	id, err := s.sessions.start(w, r, person, address)
+	id, err := s.sessions.start(w, r, backup.Session{PersonID: person}, address)
 	if err != nil {
 		return fmt.Errorf("start a session: %w", err)
 	}

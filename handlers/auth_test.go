@@ -199,7 +199,7 @@ func TestFirstLinkSetsUpOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { empty.Close() })
-	p.server = &handlers.Server{Store: empty, SessionKey: []byte(strings.Repeat("s", 32)), PublicURL: "http://127.0.0.1", Log: p.server.Log}
+	p.server = &handlers.Server{Store: empty, FactorOptional: true, SessionKey: []byte(strings.Repeat("s", 32)), PublicURL: "http://127.0.0.1", Log: p.server.Log}
 	p.handler = p.server.Handler()
 	token, err := empty.NewSetUpLink(t.Context(), store.SetUpLink{Purpose: store.SetUpFirst, ExpiresAt: time.Now().Add(time.Hour)})
 	if err != nil {

@@ -91,7 +91,7 @@ func newOffice(t *testing.T) *office {
 		t.Fatal(err)
 	}
 	eng := &engine.Engine{Repo: repository, Catalog: st, Log: log}
-	portal = (&handlers.Server{Store: st, Microsoft: client, Content: eng, SessionKey: []byte(strings.Repeat("s", 32)), PublicURL: server.URL, Log: log}).Handler()
+	portal = (&handlers.Server{Store: st, FactorOptional: true, Microsoft: client, Content: eng, SessionKey: []byte(strings.Repeat("s", 32)), PublicURL: server.URL, Log: log}).Handler()
 	o := &office{t: t, store: st, engine: eng, microsoft: sim, portal: server.URL, control: microsoft.URL + "/_simulator"}
 	o.people()
 	runner := &jobs.Runner{Store: st, Engine: eng, Microsoft: client, Every: time.Hour, Workers: 2, Log: log}

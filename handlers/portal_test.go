@@ -70,7 +70,7 @@ func newPortal(t *testing.T, options ...func(*handlers.Server)) *portal {
 		t.Fatal(err)
 	}
 	p := &portal{t: t, store: st, orgs: map[string]backup.Organization{}, people: map[string]backup.Person{}}
-	p.server = &handlers.Server{Store: st, Microsoft: client, Content: noContent{}, SessionKey: []byte(strings.Repeat("s", 32)), PublicURL: "http://127.0.0.1", Log: log}
+	p.server = &handlers.Server{Store: st, FactorOptional: true, Microsoft: client, Content: noContent{}, SessionKey: []byte(strings.Repeat("s", 32)), PublicURL: "http://127.0.0.1", Log: log}
 	for _, o := range options {
 		o(p.server)
 	}

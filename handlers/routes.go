@@ -14,6 +14,7 @@ type access string
 // Who may. Somebody who acts for an organization has the rights of its admins.
 const (
 	public  access = "public"  // everybody
+	person  access = "person"  // everybody who is signed in
 	partner access = "partner" // the partner's people
 	owner   access = "owner"   // the partner's owners
 	viewer  access = "viewer"  // everybody of an organization
@@ -35,11 +36,27 @@ func (s *Server) routes() []route {
 		{public, "GET /sign-in", s.showSignIn},
 		{public, "POST /sign-in", s.signIn},
 		{public, "POST /sign-out", s.signOut},
+		{public, "GET /sign-in/factor", s.showFactor},
+		{public, "POST /sign-in/factor", s.checkFactor},
+		{public, "POST /sign-in/passkey/begin", s.beginPasskeySignIn},
+		{public, "POST /sign-in/passkey", s.passkeySignIn},
 		{public, "GET /set-up/{token}", s.showSetUpLink},
 		{public, "POST /set-up/{token}", s.useSetUpLink},
 		{public, "GET /healthz", s.health},
 		{public, "GET /readyz", s.ready},
 		{public, "GET /api/v1/openapi.yaml", s.showAPIDescription},
+
+		{person, "GET /account", s.showAccount},
+		{person, "POST /account/password", s.changePassword},
+		{person, "GET /account/app", s.showApp},
+		{person, "POST /account/app", s.setUpApp},
+		{person, "POST /account/app/remove", s.removeApp},
+		{person, "POST /account/codes", s.newCodes},
+		{person, "POST /account/passkeys/begin", s.beginPasskey},
+		{person, "POST /account/passkeys", s.addPasskey},
+		{person, "POST /account/passkeys/{passkey}/remove", s.removePasskey},
+		{person, "POST /account/sessions/end", s.endSessions},
+		{person, "POST /account/sessions/{session}/end", s.endSession},
 
 		{partner, "GET /partner/organizations", s.listOrganizations},
 		{owner, "GET /partner/organizations/new", s.newOrganization},
@@ -93,6 +110,7 @@ func (s *Server) routes() []route {
 		{viewer, "GET /activity", s.showActivity},
 		{viewer, "GET /settings", s.showSettings},
 		{admin, "POST /settings", s.saveSettings},
+		{admin, "POST /settings/factor", s.saveRequireFactor},
 		{viewer, "GET /settings/credentials", s.showCredentials},
 		{admin, "POST /settings/credentials/{connection}/check-role", s.checkRoleNow},
 	}
@@ -108,8 +126,11 @@ func (s *Server) allow(w http.ResponseWriter, r *http.Request, who access) (bool
 	if a.Person.ID == "" {
 		return false, s.toSignIn(w, r)
 	}
+	if who != person && s.factorMissing(a) {
+		return false, s.redirect(w, r, "/account", "")
+	}
 	switch {
-	case who == partner && a.IsPartner(), who == owner && a.Role == backup.RoleOwner:
+	case who == person, who == partner && a.IsPartner(), who == owner && a.Role == backup.RoleOwner:
 		return true, nil
 	case who == partner || who == owner:
 		return false, backup.ErrForbidden

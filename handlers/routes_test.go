@@ -30,11 +30,11 @@ func TestEveryRouteLetsInWhoTheTableSays(t *testing.T) {
 		allowed []string
 	}{
 		{"nobody", func() *browser { return p.as("") }, []string{"public"}},
-		{"owner", func() *browser { return p.as(danaMail) }, []string{"public", "partner", "owner"}},
-		{"support", func() *browser { return p.as(samMail) }, []string{"public", "partner"}},
-		{"support acting", func() *browser { return p.acting(samMail, "Contoso Dental") }, []string{"public", "partner", "viewer", "admin"}},
-		{"admin", func() *browser { return p.as(adeleMail) }, []string{"public", "viewer", "admin"}},
-		{"viewer", func() *browser { return p.as(leeMail) }, []string{"public", "viewer"}},
+		{"owner", func() *browser { return p.as(danaMail) }, []string{"public", "person", "partner", "owner"}},
+		{"support", func() *browser { return p.as(samMail) }, []string{"public", "person", "partner"}},
+		{"support acting", func() *browser { return p.acting(samMail, "Contoso Dental") }, []string{"public", "person", "partner", "viewer", "admin"}},
+		{"admin", func() *browser { return p.as(adeleMail) }, []string{"public", "person", "viewer", "admin"}},
+		{"viewer", func() *browser { return p.as(leeMail) }, []string{"public", "person", "viewer"}},
 	}
 	for _, v := range visitors {
 		t.Run(v.name, func(t *testing.T) {
@@ -82,7 +82,7 @@ func TestOthersNeverReachAnOrganization(t *testing.T) {
 	mailbox := p.connect("Contoso Dental", account{name: "Megan", status: backup.StatusProtected})["Megan"]
 	for _, b := range []*browser{p.as(nestorMail), p.acting(danaMail, "Fabrikam Legal")} {
 		for _, route := range p.server.Routes() {
-			if route.Who == "public" || strings.HasPrefix(route.Path, "/partner/") || !strings.Contains(route.Path, "{") {
+			if route.Who == "public" || route.Who == "person" || strings.HasPrefix(route.Path, "/partner/") || !strings.Contains(route.Path, "{") {
 				continue
 			}
 			res, doc := b.do(route.Method, p.fillPath(route.Path, mailbox), url.Values{})

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/a-h/templ"
+	"github.com/go-webauthn/webauthn/webauthn"
 
 	"holdfast/backup"
 	"holdfast/backup/m365"
@@ -35,6 +36,9 @@ type Server struct {
 	TrustedProxies []netip.Prefix
 	// PublicURL is how browsers reach the portal, like https://backup.example.org.
 	PublicURL string
+	// FactorOptional lets the partner's people do without a second factor; for
+	// demonstrations.
+	FactorOptional bool
 	// Ready says whether the portal can do its work, or why not; may be nil.
 	Ready func(context.Context) error
 	// Answered is told how each request was answered; route is its pattern. May be nil.
@@ -42,6 +46,7 @@ type Server struct {
 	Log      *slog.Logger
 
 	sessions  *sessionStore
+	passkeys  *webauthn.WebAuthn // nil if the portal's address has no name
 	apiLimits apiLimits
 	policy    string // Content-Security-Policy of pages
 }
@@ -56,6 +61,10 @@ const maxForm = 1 << 20
 func (s *Server) Handler() http.Handler {
 	s.sessions = newSessionStore(s.Store, s.SessionKey, s.Secure)
 	s.policy = contentPolicy(s.Microsoft)
+	var err error
+	if s.passkeys, err = newPasskeys(s.PublicURL); err != nil {
+		s.Log.Error("passkeys can't be used", "error", err)
+	}
 	mux := http.NewServeMux()
 	mux.Handle("GET /static/{version}/{name}", static.Handler())
 	for _, route := range s.routes() {
@@ -140,6 +149,7 @@ func readForm(r *http.Request) error {
 type visit struct {
 	actor   backup.Actor
 	session backup.Session
+	half    backup.Session // a session that lacks the second factor; zero if there is none
 	address string
 }
 
@@ -163,7 +173,9 @@ func (s *Server) identify(r *http.Request) (*http.Request, error) {
 		return r, err
 	}
 	row, ok := session.Values[rowKey].(backup.Session)
-	if ok && row.PersonID != "" {
+	if ok && row.Half {
+		v.half = row
+	} else if ok && row.PersonID != "" {
 		a, err := s.Store.Actor(r.Context(), row)
 		switch {
 		case errors.Is(err, backup.ErrNotFound): // removed in the meantime

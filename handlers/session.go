@@ -113,9 +113,9 @@ func (s *sessionStore) Save(r *http.Request, w http.ResponseWriter, session *ses
 	return nil
 }
 
-// start begins a new session for a person and ends the one that the browser
+// start begins a new session, of which fresh says whose it is, and ends the one that the browser
 // had, so that nobody can know its secret from before the sign-in.
-func (s *sessionStore) start(w http.ResponseWriter, r *http.Request, person backup.PersonID, address string) (backup.SessionID, error) {
+func (s *sessionStore) start(w http.ResponseWriter, r *http.Request, fresh backup.Session, address string) (backup.SessionID, error) {
 	old, err := s.Get(r, s.name)
 	if err != nil {
 		return "", err
@@ -126,9 +126,11 @@ func (s *sessionStore) start(w http.ResponseWriter, r *http.Request, person back
 		}
 	}
 	now := time.Now()
-	id, secret, err := s.store.CreateSession(r.Context(), backup.Session{
-		PersonID: person, CreatedAt: now, ExpiresAt: now.Add(sessionIdle), Address: address, Agent: r.UserAgent(),
-	})
+	fresh.CreatedAt, fresh.ExpiresAt, fresh.Address, fresh.Agent = now, now.Add(sessionIdle), address, r.UserAgent()
+	if fresh.Half {
+		fresh.ExpiresAt = now.Add(halfLife)
+	}
+	id, secret, err := s.store.CreateSession(r.Context(), fresh)
 	if err != nil {
 		return "", err
 	}

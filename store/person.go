@@ -13,12 +13,12 @@ import (
 	"holdfast/backup"
 )
 
-const personColumns = `p.id, p.name, p.email, p.password_hash, p.created_at`
+const personColumns = `p.id, p.name, p.email, p.password_hash, p.factors, p.created_at`
 
 func scanPerson(row scanner) (backup.Person, error) {
 	var p backup.Person
 	var created int64
-	err := row.Scan(&p.ID, &p.Name, &p.Email, &p.PasswordHash, &created)
+	err := row.Scan(&p.ID, &p.Name, &p.Email, &p.PasswordHash, &p.Factors, &created)
 	p.CreatedAt = moment(created)
 	return p, err
 }
@@ -76,7 +76,7 @@ func (s *Store) Staff(ctx context.Context, partner backup.PartnerID) ([]Member, 
 func scanMember(row scanner) (Member, error) {
 	var m Member
 	var created int64
-	err := row.Scan(&m.ID, &m.Name, &m.Email, &m.PasswordHash, &created, &m.Role)
+	err := row.Scan(&m.ID, &m.Name, &m.Email, &m.PasswordHash, &m.Factors, &created, &m.Role)
 	m.CreatedAt = moment(created)
 	return m, err
 }

@@ -13,12 +13,12 @@ import (
 	"holdfast/backup"
 )
 
-const sessionColumns = `s.id, s.person_id, s.acting_id, s.created_at, s.seen_at, s.expires_at, s.address, s.agent`
+const sessionColumns = `s.id, s.person_id, s.acting_id, s.created_at, s.seen_at, s.expires_at, s.address, s.agent, s.half`
 
 func scanSession(row scanner) (backup.Session, error) {
 	var v backup.Session
 	var created, seen, expires int64
-	err := row.Scan(&v.ID, &v.PersonID, &v.ActingID, &created, &seen, &expires, &v.Address, &v.Agent)
+	err := row.Scan(&v.ID, &v.PersonID, &v.ActingID, &created, &seen, &expires, &v.Address, &v.Agent, &v.Half)
 	v.CreatedAt, v.SeenAt, v.ExpiresAt = moment(created), moment(seen), moment(expires)
 	return v, err
 }
@@ -29,9 +29,9 @@ func (s *Store) CreateSession(ctx context.Context, v backup.Session) (backup.Ses
 	v.ID = backup.NewID[backup.SessionID]()
 	secret := rand.Text() + rand.Text()
 	_, err := s.db.ExecContext(ctx, `
-		INSERT INTO web_sessions (id, secret_hash, person_id, created_at, seen_at, expires_at, address, agent)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`,
-		v.ID, hashToken(secret), v.PersonID, millis(v.CreatedAt), millis(v.CreatedAt), millis(v.ExpiresAt), clip(v.Address, 100), clip(v.Agent, 300))
+		INSERT INTO web_sessions (id, secret_hash, person_id, created_at, seen_at, expires_at, address, agent, half)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
+		v.ID, hashToken(secret), v.PersonID, millis(v.CreatedAt), millis(v.CreatedAt), millis(v.ExpiresAt), clip(v.Address, 100), clip(v.Agent, 300), v.Half)
 	if err != nil {
 		return "", nil, fmt.Errorf("create session: %w", err)
 	}
@@ -44,7 +44,7 @@ func (s *Store) SessionBySecret(ctx context.Context, secret string) (backup.Sess
 	v, err := one(ctx, s.read, func(row scanner) (backup.Session, error) {
 		var v backup.Session
 		var created, seen, expires int64
-		err := row.Scan(&v.ID, &v.PersonID, &v.ActingID, &created, &seen, &expires, &v.Address, &v.Agent, &data)
+		err := row.Scan(&v.ID, &v.PersonID, &v.ActingID, &created, &seen, &expires, &v.Address, &v.Agent, &v.Half, &data)
 		v.CreatedAt, v.SeenAt, v.ExpiresAt = moment(created), moment(seen), moment(expires)
 		return v, err
 	}, `SELECT `+sessionColumns+`, s.data FROM web_sessions s WHERE s.secret_hash = $1 AND s.expires_at > $2`,
@@ -87,7 +87,7 @@ func (s *Store) TouchSession(ctx context.Context, id backup.SessionID, expires t
 // Sessions returns a person's sessions, the last used first.
 func (s *Store) Sessions(ctx context.Context, person backup.PersonID) ([]backup.Session, error) {
 	return collect(ctx, s.read, scanSession, `SELECT `+sessionColumns+` FROM web_sessions s
-		WHERE s.person_id = $1 AND s.expires_at > $2 ORDER BY s.seen_at DESC`, person, millis(time.Now()))
+		WHERE s.person_id = $1 AND s.half = FALSE AND s.expires_at > $2 ORDER BY s.seen_at DESC`, person, millis(time.Now()))
 }
 
 // EndSession ends one session of a person (or of a visitor, with "").

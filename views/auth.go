@@ -7,6 +7,8 @@ type SignIn struct {
 	Email  string
 	Next   string // where to go on afterwards
 	Notice string // why the form is shown
+	// Passkeys says that browsers can be asked for one at the portal's address.
+	Passkeys bool
 	Fields backup.FieldErrors
 }
 

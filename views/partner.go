@@ -74,7 +74,11 @@ var activityNames = map[string]string{
 	"authorization.start": "Started an authorization", "authorization.abandon": "Gave up an authorization",
 	"mailbox.deactivate": "Deactivated a mailbox", "mailbox.reactivate": "Reactivated a mailbox", "mailbox.back_up_now": "Started a backup",
 	"item.preview": "Looked at a message", "item.download": "Downloaded a message", "folder.download": "Downloaded a folder",
-	"role.check": "Checked the custom role", "token.create": "Made an API token", "token.revoke": "Revoked an API token",
+	"role.check": "Checked the custom role", "sign_in.refused": "Sign-in refused", "password.change": "Changed the password",
+	"factor.totp_on": "Set up an authenticator app", "factor.totp_off": "Removed the authenticator app", "factor.recovery_codes": "Made recovery codes",
+	"factor.passkey_on": "Added a passkey", "factor.passkey_off": "Removed a passkey", "organization.require_factor": "Changed the need of a second factor",
+	"session.end": "Signed out another browser", "session.end_all": "Signed out all other browsers",
+	"token.create": "Made an API token", "token.revoke": "Revoked an API token",
 }
 
 func activityName(kind string) string {

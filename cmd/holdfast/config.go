@@ -23,21 +23,22 @@ import (
 
 // config is what flags and environment say. The table in README.md lists it.
 type config struct {
-	Addr        string // listen address of the portal
-	PublicURL   string // how browsers reach it, without a path
-	Data        string // folder for database, repository and keys
-	Database    string // SQLite path or postgres:// URL
-	Repository  string // folder of the repository
-	KeyFile     string // root key
-	Role        string // web, worker or "" for both
-	TLSCert     string
-	TLSKey      string
-	Proxies     []netip.Prefix
-	MetricsAddr string        // listen address of the metrics, "" for none
-	Every       time.Duration // pause between two runs of a mailbox
-	Workers     int           // mailboxes backed up at the same time
-	LogLevel    slog.Level
-	Microsoft   microsoftConfig
+	Addr         string // listen address of the portal
+	PublicURL    string // how browsers reach it, without a path
+	Data         string // folder for database, repository and keys
+	Database     string // SQLite path or postgres:// URL
+	Repository   string // folder of the repository
+	KeyFile      string // root key
+	Role         string // web, worker or "" for both
+	TLSCert      string
+	TLSKey       string
+	Proxies      []netip.Prefix
+	MetricsAddr  string        // listen address of the metrics, "" for none
+	SecondFactor string        // required or optional, for the partner's people
+	Every        time.Duration // pause between two runs of a mailbox
+	Workers      int           // mailboxes backed up at the same time
+	LogLevel     slog.Level
+	Microsoft    microsoftConfig
 }
 
 // microsoftConfig is the registration of Holdfast at Microsoft.
@@ -54,6 +55,12 @@ type microsoftConfig struct {
 const (
 	roleWeb    = "web"
 	roleWorker = "worker"
+)
+
+// Whether the partner's people need a second factor.
+const (
+	factorRequired = "required"
+	factorOptional = "optional"
 )
 
 func (c config) web() bool    { return c.Role != roleWorker }
@@ -76,6 +83,7 @@ func (c *config) serveFlags(fs *flag.FlagSet, proxies *string) {
 	fs.StringVar(&c.TLSCert, "tls-cert", "", "PEM file with the certificate, to serve HTTPS")
 	fs.StringVar(&c.TLSKey, "tls-key", "", "PEM file with its key")
 	fs.StringVar(proxies, "trusted-proxies", "", "networks whose X-Forwarded-For is believed, comma separated")
+	fs.StringVar(&c.SecondFactor, "second-factor", "required", "required or optional, for the partner's people; organizations choose for their own")
 	fs.StringVar(&c.MetricsAddr, "metrics-addr", "", "address to serve Prometheus metrics on, like 127.0.0.1:9090 (default none)")
 	fs.DurationVar(&c.Every, "every", time.Hour, "pause between two runs of a mailbox")
 	fs.IntVar(&c.Workers, "workers", 4, "mailboxes backed up at the same time by this process")
@@ -149,6 +157,9 @@ func (c *config) completeServe(proxies, secret string) error {
 	case "", roleWeb, roleWorker:
 	default:
 		return fmt.Errorf("-role is %q; it can be web or worker, or left out for both", c.Role)
+	}
+	if c.SecondFactor != factorRequired && c.SecondFactor != factorOptional {
+		return fmt.Errorf("-second-factor is %q; it can be required or optional", c.SecondFactor)
 	}
 	if c.Role != "" && !strings.HasPrefix(c.Database, "postgres://") && !strings.HasPrefix(c.Database, "postgresql://") {
 		return errors.New("-role splits Holdfast over processes, which needs -database postgres://…; SQLite serves one process")

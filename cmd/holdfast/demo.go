@@ -31,6 +31,7 @@ func demo(ctx context.Context, args []string, getenv func(string) string, stdout
 	fs.StringVar(&simulatorAddr, "simulator-addr", "127.0.0.1:8081", "address of the simulated Microsoft 365")
 	fs.BoolVar(&fresh, "fresh", false, "throw away what an earlier demo kept in the data folder")
 	fs.Lookup("data").DefValue, c.Data = "demo-data", "demo-data"
+	fs.Lookup("second-factor").DefValue, c.SecondFactor = factorOptional, factorOptional // the sample people have a password that everybody knows
 	if err := parse(fs, args, getenv); err != nil {
 		return err
 	}

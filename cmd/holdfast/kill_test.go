@@ -126,7 +126,7 @@ func (r *robot) choice(names []string) url.Values {
 func TestKilledAtAnyMoment(t *testing.T) {
 	addr, data := freeAddr(t), t.TempDir()
 	there := startSimulator(t, addr)
-	s := &server{t: t, env: microsoftEnv(there), args: []string{"serve", "-addr", addr, "-data", data, "-workers", "2"}}
+	s := &server{t: t, env: microsoftEnv(there), args: []string{"serve", "-addr", addr, "-data", data, "-workers", "2", "-second-factor", "optional"}}
 	seedPeople(t, data, "")
 	s.start()
 	kills := s.killEvery(20, 200*time.Millisecond, 1500*time.Millisecond)
@@ -144,8 +144,8 @@ func TestWebAndWorkerOnPostgreSQL(t *testing.T) {
 	there := startSimulator(t, addr)
 	env := append(microsoftEnv(there), "HOLDFAST_DATABASE="+database)
 	seedPeople(t, data, database)
-	web := &server{t: t, env: env, args: []string{"serve", "-role", "web", "-addr", addr, "-data", data}}
-	worker := &server{t: t, env: env, args: []string{"serve", "-role", "worker", "-addr", addr, "-data", data, "-workers", "2"}}
+	web := &server{t: t, env: env, args: []string{"serve", "-role", "web", "-addr", addr, "-data", data, "-second-factor", "optional"}}
+	worker := &server{t: t, env: env, args: []string{"serve", "-role", "worker", "-addr", addr, "-data", data, "-workers", "2", "-second-factor", "optional"}}
 	web.start()
 	worker.start()
 	webKills, workerKills := web.killEvery(5, 500*time.Millisecond, 3*time.Second), worker.killEvery(2, 2*time.Second, 4*time.Second)

@@ -170,7 +170,7 @@ func (p *parts) handler() (http.Handler, error) {
 	s := &handlers.Server{
 		Store: p.store, Microsoft: p.microsoft, Content: p.engine, SessionKey: sessionKey,
 		Secure: u.Scheme == "https", TrustedProxies: p.config.Proxies, PublicURL: p.config.PublicURL, Log: p.log,
-		Ready: p.engine.Repo.Ready,
+		FactorOptional: p.config.SecondFactor == factorOptional, Ready: p.engine.Repo.Ready,
 	}
 	if p.metrics != nil {
 		s.Answered = p.metrics.answered

@@ -1,0 +1,263 @@
+package handlers
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+
+	"github.com/go-webauthn/webauthn/protocol"
+	"github.com/go-webauthn/webauthn/webauthn"
+
+	"holdfast/backup"
+	"holdfast/views"
+)
+
+// ceremonyKey is the value of a session with what a passkey has to answer.
+const ceremonyKey = "passkey"
+
+// newPasskeys returns what makes and checks passkeys for the portal's address,
+// or nil if browsers have none for it: they are tied to a host's name.
+func newPasskeys(publicURL string) (*webauthn.WebAuthn, error) {
+	u, err := url.Parse(publicURL)
+	if err != nil || u.Hostname() == "" || net.ParseIP(u.Hostname()) != nil {
+		return nil, nil //nolint:nilnil // an address without a name is a valid configuration
+	}
+	w, err := webauthn.New(&webauthn.Config{RPID: u.Hostname(), RPDisplayName: "Holdfast", RPOrigins: []string{u.Scheme + "://" + u.Host}})
+	if err != nil {
+		return nil, fmt.Errorf("set up passkeys for %s: %w", publicURL, err)
+	}
+	return w, nil
+}
+
+// passkeyUser is a person as the library wants it.
+type passkeyUser struct {
+	person      backup.Person
+	credentials []webauthn.Credential
+}
+
+// WebAuthnID implements webauthn.User.
+func (u passkeyUser) WebAuthnID() []byte { return []byte(u.person.ID) }
+
+// WebAuthnName implements webauthn.User.
+func (u passkeyUser) WebAuthnName() string { return u.person.Email }
+
+// WebAuthnDisplayName implements webauthn.User.
+func (u passkeyUser) WebAuthnDisplayName() string { return u.person.Name }
+
+// WebAuthnCredentials implements webauthn.User.
+func (u passkeyUser) WebAuthnCredentials() []webauthn.Credential { return u.credentials }
+
+// passkeyUser reads a person with their passkeys.
+func (s *Server) passkeyUser(ctx context.Context, id backup.PersonID) (passkeyUser, error) {
+	person, err := s.Store.Person(ctx, id)
+	if err != nil {
+		return passkeyUser{}, err
+	}
+	f, err := s.Store.Factors(ctx, id)
+	if err != nil {
+		return passkeyUser{}, err
+	}
+	u := passkeyUser{person: person}
+	for _, k := range f.Passkeys {
+		var c webauthn.Credential
+		if err := json.Unmarshal(k.Credential, &c); err != nil {
+			return u, fmt.Errorf("decode passkey %s: %w", k.ID, err)
+		}
+		u.credentials = append(u.credentials, c)
+	}
+	return u, nil
+}
+
+// challenge keeps a ceremony with the session and sends its options to the page.
+func (s *Server) challenge(w http.ResponseWriter, r *http.Request, session backup.SessionID, ceremony *webauthn.SessionData, options any) error {
+	data, err := json.Marshal(ceremony)
+	if err != nil {
+		return fmt.Errorf("encode the ceremony: %w", err)
+	}
+	values := map[string]string{ceremonyKey: string(data)}
+	for _, key := range []string{nextKey} {
+		if v := s.valueOf(r, key); v != "" {
+			values[key] = v
+		}
+	}
+	if err := s.Store.SaveSessionValues(r.Context(), session, values); err != nil {
+		return fmt.Errorf("keep the ceremony: %w", err)
+	}
+	s.writeJSON(w, http.StatusOK, "application/json", options)
+	return nil
+}
+
+// ceremony takes what challenge kept: it is answered once.
+func (s *Server) ceremony(w http.ResponseWriter, r *http.Request) (webauthn.SessionData, error) {
+	var c webauthn.SessionData
+	text := s.take(w, r, ceremonyKey)
+	if text == "" {
+		return c, errPasskey
+	}
+	return c, json.Unmarshal([]byte(text), &c)
+}
+
+var errPasskey = errors.New("no passkey was asked for")
+
+// beginPasskey says what a new passkey has to be like.
+func (s *Server) beginPasskey(w http.ResponseWriter, r *http.Request) error {
+	if s.passkeys == nil {
+		return backup.ErrNotFound
+	}
+	u, err := s.passkeyUser(r.Context(), actor(r).Person.ID)
+	if err != nil {
+		return err
+	}
+	options, ceremony, err := s.passkeys.BeginRegistration(u, webauthn.WithResidentKeyRequirement(protocol.ResidentKeyRequirementRequired),
+		webauthn.WithExclusions(webauthn.Credentials(u.credentials).CredentialDescriptors()),
+		webauthn.WithAuthenticatorSelection(protocol.AuthenticatorSelection{ResidentKey: protocol.ResidentKeyRequirementRequired, UserVerification: protocol.VerificationRequired}))
+	if err != nil {
+		return fmt.Errorf("begin a passkey: %w", err)
+	}
+	return s.challenge(w, r, actor(r).Session, ceremony, options)
+}
+
+// addPasskey checks a new passkey and keeps it.
+func (s *Server) addPasskey(w http.ResponseWriter, r *http.Request) error {
+	if s.passkeys == nil {
+		return backup.ErrNotFound
+	}
+	again := func(fields backup.FieldErrors) error {
+		return s.accountPage(w, r, http.StatusUnprocessableEntity, views.Account{Form: "passkey", PasskeyName: r.PostFormValue("name"), Fields: fields})
+	}
+	u, err := s.passkeyUser(r.Context(), actor(r).Person.ID)
+	if err != nil {
+		return err
+	}
+	ceremony, err := s.ceremony(w, r)
+	var credential *webauthn.Credential
+	if err == nil {
+		var answer *protocol.ParsedCredentialCreationData
+		if answer, err = protocol.ParseCredentialCreationResponseBody(bytes.NewReader([]byte(r.PostFormValue("credential")))); err == nil {
+			credential, err = s.passkeys.CreateCredential(u, ceremony, answer)
+		}
+	}
+	if err != nil {
+		s.Log.Warn("passkey refused", "person", u.person.ID, "error", err)
+		return again(backup.FieldErrors{"passkey": "The passkey was not made. Try again, and confirm with the device when it asks."})
+	}
+	data, err := json.Marshal(credential)
+	if err != nil {
+		return fmt.Errorf("encode the passkey: %w", err)
+	}
+	err = s.Store.AddPasskey(r.Context(), backup.Passkey{Name: r.PostFormValue("name"), Credential: data}, credential.ID, actor(r))
+	if fields, ok := errors.AsType[backup.FieldErrors](err); ok {
+		return again(backup.FieldErrors{"passkey": fields["name"]})
+	}
+	if errors.Is(err, backup.ErrConflict) {
+		return again(backup.FieldErrors{"passkey": "This passkey is known already."})
+	}
+	if err != nil {
+		return err
+	}
+	return s.withCodes(w, r, "The passkey was added.")
+}
+
+// removePasskey forgets a passkey.
+func (s *Server) removePasskey(w http.ResponseWriter, r *http.Request) error {
+	if ok, err := s.confirmed(w, r, "passkey-"+r.PathValue("passkey")); !ok {
+		return err
+	}
+	if err := s.Store.RemovePasskey(r.Context(), backup.PasskeyID(r.PathValue("passkey")), actor(r)); err != nil {
+		return err
+	}
+	return s.redirect(w, r, "/account", "The passkey was removed.")
+}
+
+// beginPasskeySignIn says what a passkey has to answer: of the person whose
+// password was right, or, for a visitor, of whoever they are.
+func (s *Server) beginPasskeySignIn(w http.ResponseWriter, r *http.Request) error {
+	if s.passkeys == nil {
+		return backup.ErrNotFound
+	}
+	half := visitOf(r).half
+	if half.PersonID != "" {
+		u, err := s.passkeyUser(r.Context(), half.PersonID)
+		if err != nil {
+			return err
+		}
+		options, ceremony, err := s.passkeys.BeginLogin(u, webauthn.WithUserVerification(protocol.VerificationRequired))
+		if err != nil {
+			return fmt.Errorf("begin the sign-in of %s by passkey: %w", u.person.ID, err)
+		}
+		return s.challenge(w, r, half.ID, ceremony, options)
+	}
+	options, ceremony, err := s.passkeys.BeginDiscoverableLogin(webauthn.WithUserVerification(protocol.VerificationRequired))
+	if err != nil {
+		return fmt.Errorf("begin a sign-in by passkey: %w", err)
+	}
+	id, err := s.sessions.start(w, r, backup.Session{Half: true}, visitOf(r).address)
+	if err != nil {
+		return fmt.Errorf("start a half session: %w", err)
+	}
+	return s.challenge(w, r, id, ceremony, options)
+}
+
+// passkeySignIn checks what a passkey answered, and signs in. It proves the
+// device and the person (user verification), so it is enough by itself.
+func (s *Server) passkeySignIn(w http.ResponseWriter, r *http.Request) error {
+	if s.passkeys == nil {
+		return backup.ErrNotFound
+	}
+	ctx, half, next := r.Context(), visitOf(r).half, s.valueOf(r, nextKey)
+	if next == "" {
+		next = r.PostFormValue("next")
+	}
+	ceremony, err := s.ceremony(w, r)
+	var user passkeyUser
+	var credential *webauthn.Credential
+	if err == nil {
+		var answer *protocol.ParsedCredentialAssertionData
+		if answer, err = protocol.ParseCredentialRequestResponseBody(bytes.NewReader([]byte(r.PostFormValue("credential")))); err == nil {
+			user, credential, err = s.answerPasskey(ctx, half.PersonID, ceremony, answer)
+		}
+	}
+	if err == nil && credential.Authenticator.CloneWarning {
+		err = errors.New("the passkey's counter went back: it may be a copy")
+	}
+	if err != nil {
+		s.Log.Warn("sign-in by passkey refused", "person", half.PersonID, "address", visitOf(r).address, "error", err)
+		const wrong = "The passkey was not accepted. Try again, or use another way to sign in."
+		if half.PersonID != "" {
+			return s.factorPage(w, r, http.StatusUnprocessableEntity, wrong)
+		}
+		return s.render(w, r, http.StatusUnprocessableEntity, views.SignInPage(views.SignIn{Next: ownPath(next), Passkeys: true, Fields: backup.FieldErrors{"email": wrong}}))
+	}
+	data, err := json.Marshal(credential)
+	if err != nil {
+		return fmt.Errorf("encode the passkey: %w", err)
+	}
+	if err := s.Store.UsePasskey(ctx, user.person.ID, credential.ID, data); err != nil {
+		return fmt.Errorf("note the use of a passkey of %s: %w", user.person.ID, err)
+	}
+	return s.enter(w, r, user.person.ID, ownPath(next), "")
+}
+
+// answerPasskey finds whose passkey answered; person is "" if anybody may.
+func (s *Server) answerPasskey(ctx context.Context, person backup.PersonID, ceremony webauthn.SessionData, answer *protocol.ParsedCredentialAssertionData) (passkeyUser, *webauthn.Credential, error) {
+	if person != "" {
+		u, err := s.passkeyUser(ctx, person)
+		if err != nil {
+			return u, nil, err
+		}
+		c, err := s.passkeys.ValidateLogin(u, ceremony, answer)
+		return u, c, err
+	}
+	var found passkeyUser
+	c, err := s.passkeys.ValidateDiscoverableLogin(func(_, handle []byte) (webauthn.User, error) {
+		var err error
+		found, err = s.passkeyUser(ctx, backup.PersonID(handle))
+		return found, err
+	}, ceremony, answer)
+	return found, c, err
+}
