@@ -238,12 +238,19 @@ func freeAddr(t testing.TB) string {
 func startDemo(t *testing.T) (base, simulator string) {
 	t.Helper()
 	addr, sim := freeAddr(t), freeAddr(t)
+	startDemoAt(t, addr, sim)
+	return "http://" + addr, "http://" + sim
+}
+
+// startDemoAt is startDemo at addresses of loopback, with more arguments.
+func startDemoAt(t *testing.T, addr, sim string, more ...string) {
+	t.Helper()
 	ready, out := io.Pipe()
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	var log bytes.Buffer
 	go func() {
-		done <- run(ctx, []string{"demo", "-addr", addr, "-simulator-addr", sim, "-data", filepath.Join(t.TempDir(), "demo")}, func(string) string { return "" }, out, &log)
+		done <- run(ctx, append([]string{"demo", "-addr", addr, "-simulator-addr", sim, "-data", filepath.Join(t.TempDir(), "demo")}, more...), func(string) string { return "" }, out, &log)
 		out.Close()
 	}()
 	t.Cleanup(func() {
@@ -260,7 +267,6 @@ func startDemo(t *testing.T) (base, simulator string) {
 		t.Fatalf("demo did not start: %v", <-done)
 	}
 	go io.Copy(io.Discard, ready) //nolint:errcheck // the rest of what it prints
-	return "http://" + addr, "http://" + sim
 }
 
 func TestBrowserWalksTheWholePath(t *testing.T) {
