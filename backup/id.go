@@ -20,6 +20,7 @@ type (
 	ActivityID       string
 	APITokenID       string
 	PasskeyID        string
+	SignInProviderID string
 )
 
 // NewID returns a fresh identifier of any of the identifier types: 26

@@ -109,6 +109,7 @@ type Session struct {
 	ID        SessionID
 	PersonID  PersonID // "" for a visitor on the way to a passkey
 	Half      bool     // the password was right, the second factor is missing: nobody is signed in
+	Via       string   // ViaPassword, ViaPasskey or ViaOIDC
 	ActingID  ActingID // "" unless the person acts for an organization in this session
 	CreatedAt time.Time
 	SeenAt    time.Time
@@ -152,6 +153,7 @@ func (a Acting) Active(now time.Time) bool {
 type Actor struct {
 	Person  Person
 	Session SessionID
+	Via     string  // how the session was signed in
 	Partner Partner // set for a partner's person
 	// Org is the organization whose portal the request is for: the person's
 	// own, or the one acted for. Zero in the Partner Portal.

@@ -40,6 +40,12 @@ func (s *Server) accountPage(w http.ResponseWriter, r *http.Request, status int,
 	if v.Sessions, err = s.Store.Sessions(r.Context(), a.Person.ID); err != nil {
 		return fmt.Errorf("read sessions: %w", err)
 	}
+	if v.Providers, err = s.providersOf(r.Context(), a.Person.ID); err != nil {
+		return err
+	}
+	if v.Identities, err = s.Store.Identities(r.Context(), a.Person.ID); err != nil {
+		return fmt.Errorf("read identities: %w", err)
+	}
 	v.Missing, v.PasskeysWork, v.Now = s.factorMissing(a), s.passkeys != nil, time.Now()
 	return s.render(w, r, status, views.AccountPage(s.frame(w, r, "My account"), v))
 }

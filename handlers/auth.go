@@ -20,14 +20,24 @@ func (s *Server) showSignIn(w http.ResponseWriter, r *http.Request) error {
 	if actor(r).Person.ID != "" {
 		return s.redirect(w, r, next, "")
 	}
-	v := views.SignIn{Next: next, Passkeys: s.passkeys != nil}
+	v := views.SignIn{Next: next}
 	switch {
 	case r.URL.Query().Has("signed-out"):
 		v.Notice = "You are signed out."
 	case next != "/":
 		v.Notice = "Sign in to go on."
 	}
-	return s.render(w, r, http.StatusOK, views.SignInPage(v))
+	return s.signInPage(w, r, http.StatusOK, v)
+}
+
+// signInPage shows the form with the ways to sign in that everybody has.
+func (s *Server) signInPage(w http.ResponseWriter, r *http.Request, status int, v views.SignIn) error {
+	var err error
+	if v.Providers, err = s.Store.SharedSignInProviders(r.Context()); err != nil {
+		return err
+	}
+	v.Passkeys = s.passkeys != nil
+	return s.render(w, r, status, views.SignInPage(v))
 }
 
 // wrongSignIn is the same for a wrong address and a wrong password.
@@ -36,11 +46,11 @@ const wrongSignIn = "The e-mail address or the password is not right."
 // signIn checks address and password, and starts a new session.
 func (s *Server) signIn(w http.ResponseWriter, r *http.Request) error {
 	ctx := r.Context()
-	v := views.SignIn{Next: ownPath(r.PostFormValue("next")), Passkeys: s.passkeys != nil, Email: strings.TrimSpace(r.PostFormValue("email"))}
+	v := views.SignIn{Next: ownPath(r.PostFormValue("next")), Email: strings.TrimSpace(r.PostFormValue("email"))}
 	password := r.PostFormValue("password")
 	if v.Email == "" || password == "" {
 		v.Fields = backup.FieldErrors{"email": "Enter your e-mail address and your password."}
-		return s.render(w, r, http.StatusUnprocessableEntity, views.SignInPage(v))
+		return s.signInPage(w, r, http.StatusUnprocessableEntity, v)
 	}
 	keys := signInKeys(v.Email, visitOf(r).address)
 	wait, err := s.mayTry(ctx, keys)
@@ -51,7 +61,7 @@ func (s *Server) signIn(w http.ResponseWriter, r *http.Request) error {
 		minutes := int((wait + time.Minute - 1) / time.Minute)
 		w.Header().Set("Retry-After", strconv.Itoa(minutes*60))
 		v.Fields = backup.FieldErrors{"email": fmt.Sprintf("Too many failed sign-ins. Wait %d minutes and try again.", minutes)}
-		return s.render(w, r, http.StatusTooManyRequests, views.SignInPage(v))
+		return s.signInPage(w, r, http.StatusTooManyRequests, v)
 	}
 	person, err := s.Store.PersonByEmail(ctx, v.Email)
 	if err != nil && !errors.Is(err, backup.ErrNotFound) {
@@ -70,7 +80,7 @@ func (s *Server) signIn(w http.ResponseWriter, r *http.Request) error {
 			return err
 		}
 		v.Fields = backup.FieldErrors{"email": wrongSignIn}
-		return s.render(w, r, http.StatusUnprocessableEntity, views.SignInPage(v))
+		return s.signInPage(w, r, http.StatusUnprocessableEntity, v)
 	}
 	// The failures from this address are forgotten; those of the account from
 	// everywhere, and of the address for every account, count on.
@@ -83,19 +93,25 @@ func (s *Server) signIn(w http.ResponseWriter, r *http.Request) error {
 	return s.enter(w, r, person.ID, v.Next, "")
 }
 
-// enter signs a person in and leads on.
+// enter signs a person in whose password was right, and leads on.
 func (s *Server) enter(w http.ResponseWriter, r *http.Request, person backup.PersonID, next, flash string) error {
+	return s.enterVia(w, r, backup.Session{PersonID: person, Via: backup.ViaPassword}, next, flash)
+}
+
+// enterVia signs a person in by whatever fresh says, and leads on.
+func (s *Server) enterVia(w http.ResponseWriter, r *http.Request, fresh backup.Session, next, flash string) error {
 	ctx, address := r.Context(), visitOf(r).address
-	id, err := s.sessions.start(w, r, backup.Session{PersonID: person}, address)
+	id, err := s.sessions.start(w, r, fresh, address)
 	if err != nil {
 		return fmt.Errorf("start a session: %w", err)
 	}
-	a, err := s.Store.Actor(ctx, backup.Session{ID: id, PersonID: person})
+	fresh.ID = id
+	a, err := s.Store.Actor(ctx, fresh)
 	if err != nil {
 		return fmt.Errorf("read the person who signed in: %w", err)
 	}
 	a.Address = address
-	if err := s.Store.RecordBy(ctx, a, a.Org.ID, "sign_in", a.Person.Email, ""); err != nil {
+	if err := s.Store.RecordBy(ctx, a, a.Org.ID, "sign_in", a.Person.Email, "by "+fresh.Via); err != nil {
 		return fmt.Errorf("record the sign-in: %w", err)
 	}
 	if flash != "" {

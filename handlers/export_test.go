@@ -20,3 +20,6 @@ func (s *Server) Routes() []Route {
 
 // VerifyPassword lets tests compare a password with a hash.
 var VerifyPassword = verifyPassword
+
+// TrustedTenant lets tests look at how tenants are told apart.
+var TrustedTenant = trustedTenant

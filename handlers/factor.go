@@ -169,7 +169,8 @@ func newTOTP(account string) (*otp.Key, error) {
 	return key, nil
 }
 
-// factorMissing says that a person must set up a second factor first.
+// factorMissing says that a person must set up a second factor first. Who came
+// by an issuer has it there.
 func (s *Server) factorMissing(a backup.Actor) bool {
-	return a.Person.Factors == 0 && (a.IsPartner() && !s.FactorOptional || !a.IsPartner() && a.Org.RequireFactor)
+	return a.Via == backup.ViaPassword && a.Person.Factors == 0 && (a.IsPartner() && !s.FactorOptional || !a.IsPartner() && a.Org.RequireFactor)
 }

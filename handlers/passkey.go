@@ -231,7 +231,7 @@ func (s *Server) passkeySignIn(w http.ResponseWriter, r *http.Request) error {
 		if half.PersonID != "" {
 			return s.factorPage(w, r, http.StatusUnprocessableEntity, wrong)
 		}
-		return s.render(w, r, http.StatusUnprocessableEntity, views.SignInPage(views.SignIn{Next: ownPath(next), Passkeys: true, Fields: backup.FieldErrors{"email": wrong}}))
+		return s.signInPage(w, r, http.StatusUnprocessableEntity, views.SignIn{Next: ownPath(next), Fields: backup.FieldErrors{"provider": wrong}})
 	}
 	data, err := json.Marshal(credential)
 	if err != nil {
@@ -240,7 +240,7 @@ func (s *Server) passkeySignIn(w http.ResponseWriter, r *http.Request) error {
 	if err := s.Store.UsePasskey(ctx, user.person.ID, credential.ID, data); err != nil {
 		return fmt.Errorf("note the use of a passkey of %s: %w", user.person.ID, err)
 	}
-	return s.enter(w, r, user.person.ID, ownPath(next), "")
+	return s.enterVia(w, r, backup.Session{PersonID: user.person.ID, Via: backup.ViaPasskey}, ownPath(next), "")
 }
 
 // answerPasskey finds whose passkey answered; person is "" if anybody may.

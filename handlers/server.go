@@ -39,6 +39,8 @@ type Server struct {
 	// FactorOptional lets the partner's people do without a second factor; for
 	// demonstrations.
 	FactorOptional bool
+	// Client asks OpenID Connect issuers; nil for the default one.
+	Client *http.Client
 	// Ready says whether the portal can do its work, or why not; may be nil.
 	Ready func(context.Context) error
 	// Answered is told how each request was answered; route is its pattern. May be nil.
@@ -48,6 +50,7 @@ type Server struct {
 	sessions  *sessionStore
 	passkeys  *webauthn.WebAuthn // nil if the portal's address has no name
 	apiLimits apiLimits
+	issuers   issuers
 	policy    string // Content-Security-Policy of pages
 }
 

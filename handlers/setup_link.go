@@ -1,6 +1,7 @@
 package handlers
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -18,7 +19,11 @@ const passwordLinkLife = 7 * 24 * time.Hour
 // setUpView reads what a link is for. A link that was used, replaced or is too
 // old is ErrNotFound.
 func (s *Server) setUpView(r *http.Request) (views.SetUpLink, error) {
-	link, err := s.Store.SetUpLink(r.Context(), r.PathValue("token"))
+	return s.setUpViewOf(r.Context(), r.PathValue("token"))
+}
+
+func (s *Server) setUpViewOf(ctx context.Context, token string) (views.SetUpLink, error) {
+	link, err := s.Store.SetUpLink(ctx, token)
 	if err != nil {
 		return views.SetUpLink{}, err
 	}
@@ -26,12 +31,13 @@ func (s *Server) setUpView(r *http.Request) (views.SetUpLink, error) {
 	if v.First {
 		return v, nil
 	}
-	person, err := s.Store.Person(r.Context(), link.PersonID)
+	person, err := s.Store.Person(ctx, link.PersonID)
 	if err != nil {
 		return v, err
 	}
-	v.Name, v.Email = person.Name, person.Email
-	return v, nil
+	v.Name, v.Email, v.Token = person.Name, person.Email, token
+	v.Providers, err = s.providersOf(ctx, person.ID)
+	return v, err
 }
 
 // showSetUpLink shows the form of a one-time link.

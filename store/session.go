@@ -13,12 +13,12 @@ import (
 	"holdfast/backup"
 )
 
-const sessionColumns = `s.id, s.person_id, s.acting_id, s.created_at, s.seen_at, s.expires_at, s.address, s.agent, s.half`
+const sessionColumns = `s.id, s.person_id, s.acting_id, s.created_at, s.seen_at, s.expires_at, s.address, s.agent, s.half, s.via`
 
 func scanSession(row scanner) (backup.Session, error) {
 	var v backup.Session
 	var created, seen, expires int64
-	err := row.Scan(&v.ID, &v.PersonID, &v.ActingID, &created, &seen, &expires, &v.Address, &v.Agent, &v.Half)
+	err := row.Scan(&v.ID, &v.PersonID, &v.ActingID, &created, &seen, &expires, &v.Address, &v.Agent, &v.Half, &v.Via)
 	v.CreatedAt, v.SeenAt, v.ExpiresAt = moment(created), moment(seen), moment(expires)
 	return v, err
 }
@@ -27,11 +27,14 @@ func scanSession(row scanner) (backup.Session, error) {
 // a hash. v.PersonID may be empty for a visitor who has not signed in.
 func (s *Store) CreateSession(ctx context.Context, v backup.Session) (backup.SessionID, backup.Secret, error) {
 	v.ID = backup.NewID[backup.SessionID]()
+	if v.Via == "" {
+		v.Via = backup.ViaPassword
+	}
 	secret := rand.Text() + rand.Text()
 	_, err := s.db.ExecContext(ctx, `
-		INSERT INTO web_sessions (id, secret_hash, person_id, created_at, seen_at, expires_at, address, agent, half)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
-		v.ID, hashToken(secret), v.PersonID, millis(v.CreatedAt), millis(v.CreatedAt), millis(v.ExpiresAt), clip(v.Address, 100), clip(v.Agent, 300), v.Half)
+		INSERT INTO web_sessions (id, secret_hash, person_id, created_at, seen_at, expires_at, address, agent, half, via)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`,
+		v.ID, hashToken(secret), v.PersonID, millis(v.CreatedAt), millis(v.CreatedAt), millis(v.ExpiresAt), clip(v.Address, 100), clip(v.Agent, 300), v.Half, v.Via)
 	if err != nil {
 		return "", nil, fmt.Errorf("create session: %w", err)
 	}
@@ -44,7 +47,7 @@ func (s *Store) SessionBySecret(ctx context.Context, secret string) (backup.Sess
 	v, err := one(ctx, s.read, func(row scanner) (backup.Session, error) {
 		var v backup.Session
 		var created, seen, expires int64
-		err := row.Scan(&v.ID, &v.PersonID, &v.ActingID, &created, &seen, &expires, &v.Address, &v.Agent, &v.Half, &data)
+		err := row.Scan(&v.ID, &v.PersonID, &v.ActingID, &created, &seen, &expires, &v.Address, &v.Agent, &v.Half, &v.Via, &data)
 		v.CreatedAt, v.SeenAt, v.ExpiresAt = moment(created), moment(seen), moment(expires)
 		return v, err
 	}, `SELECT `+sessionColumns+`, s.data FROM web_sessions s WHERE s.secret_hash = $1 AND s.expires_at > $2`,
@@ -194,7 +197,7 @@ func (s *Store) StopActing(ctx context.Context, by backup.Actor) error {
 
 // Actor reads anew who the person of a session is and for whom they work.
 func (s *Store) Actor(ctx context.Context, v backup.Session) (backup.Actor, error) {
-	a := backup.Actor{Session: v.ID}
+	a := backup.Actor{Session: v.ID, Via: v.Via}
 	var err error
 	if a.Person, err = s.Person(ctx, v.PersonID); err != nil {
 		return a, err

@@ -18,10 +18,12 @@ type Factor struct {
 type Account struct {
 	Factors      backup.Factors
 	Sessions     []backup.Session
-	Missing      bool     // a second factor has to be set up first
-	PasskeysWork bool     // at the portal's address
-	Codes        []string // recovery codes, shown once
-	Form         string   // the form that came back: password, app, codes, passkey
+	Providers    []backup.SignInProvider // that the person may connect
+	Identities   []backup.Identity       // that are connected
+	Missing      bool                    // a second factor has to be set up first
+	PasskeysWork bool                    // at the portal's address
+	Codes        []string                // recovery codes, shown once
+	Form         string                  // the form that came back: password, app, codes, passkey
 	PasskeyName  string
 	Fields       backup.FieldErrors
 	Now          time.Time
@@ -33,6 +35,16 @@ func (v Account) wrong(form, field string) string {
 		return ""
 	}
 	return v.Fields[field]
+}
+
+// identity is what the person is at an issuer, nil if it is not connected.
+func (v Account) identity(p backup.SignInProvider) *backup.Identity {
+	for _, i := range v.Identities {
+		if i.ProviderID == p.ID {
+			return &i
+		}
+	}
+	return nil
 }
 
 // App is an authenticator app that is being set up.

@@ -8,8 +8,9 @@ type SignIn struct {
 	Next   string // where to go on afterwards
 	Notice string // why the form is shown
 	// Passkeys says that browsers can be asked for one at the portal's address.
-	Passkeys bool
-	Fields backup.FieldErrors
+	Passkeys  bool
+	Providers []backup.SignInProvider // issuers to sign in with
+	Fields    backup.FieldErrors
 }
 
 // SetUpLink is the form of a one-time link.
@@ -19,4 +20,8 @@ type SetUpLink struct {
 	Name    string
 	Email   string
 	Fields  backup.FieldErrors
+	// Token and Providers let the person use an issuer instead of a password.
+	Token     string
+	Providers []backup.SignInProvider
+	Action    string // where the form goes, "" for the address of the page
 }

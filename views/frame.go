@@ -49,7 +49,7 @@ func (f Frame) menu() []menuItem {
 			{Path: "/partner/activity", Name: "Activity", Icon: "history"},
 		}
 		if f.Actor.Role == backup.RoleOwner {
-			items = append(items, menuItem{Path: "/partner/tokens", Name: "API tokens", Icon: "key"})
+			items = append(items, menuItem{Path: "/partner/sign-in", Name: "Sign-in providers", Icon: "log-in"}, menuItem{Path: "/partner/tokens", Name: "API tokens", Icon: "key"})
 		}
 		return items
 	}

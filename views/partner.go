@@ -77,6 +77,7 @@ var activityNames = map[string]string{
 	"role.check": "Checked the custom role", "sign_in.refused": "Sign-in refused", "password.change": "Changed the password",
 	"factor.totp_on": "Set up an authenticator app", "factor.totp_off": "Removed the authenticator app", "factor.recovery_codes": "Made recovery codes",
 	"factor.passkey_on": "Added a passkey", "factor.passkey_off": "Removed a passkey", "organization.require_factor": "Changed the need of a second factor",
+	"provider.add": "Added a sign-in provider", "provider.remove": "Removed a sign-in provider", "identity.add": "Connected a sign-in provider", "identity.remove": "Disconnected a sign-in provider",
 	"session.end": "Signed out another browser", "session.end_all": "Signed out all other browsers",
 	"token.create": "Made an API token", "token.revoke": "Revoked an API token",
 }
