@@ -1,6 +1,14 @@
 package backup
 
-import "time"
+import (
+	"crypto/sha1" //nolint:gosec // thumbprints as Microsoft shows them
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/hex"
+	"fmt"
+	"strings"
+	"time"
+)
 
 // Provider names where mail lives.
 type Provider string
@@ -48,7 +56,8 @@ const (
 	ApplicationPrincipal ApplicationState = "principal" // its service principal exists (PrincipalID)
 	ApplicationGranted   ApplicationState = "granted"   // every permission is granted
 	ApplicationReady     ApplicationState = "ready"     // a token with every permission was issued
-	ApplicationRemoved   ApplicationState = "removed"   // deleted in the tenant by Undo
+	ApplicationRemoved   ApplicationState = "removed"   // deleted in the tenant
+	ApplicationBroken    ApplicationState = "broken"    // to be repaired: what the tenant has of it is looked at first
 )
 
 // SubApplication is one of Holdfast's applications in the customer's tenant.
@@ -65,10 +74,71 @@ type SubApplication struct {
 	Certificate  []byte    // DER, public
 	PrivateKey   Secret    // PKCS #8 DER; sealed in the store
 	NotAfter     time.Time // end of the certificate
-	Problem      Problem   // why the last step failed, zero if it did not
-	UpdatedAt    time.Time
+	KeyID        string    // Microsoft's id of the certificate, "" if it never told
+	// Next is the certificate that takes over; it exists while that is under way.
+	Next      Credential
+	OldKeyID  string    // Microsoft's id of the certificate before, until it is removed there
+	RollAt    time.Time // when a failed change of certificates is tried again, zero if none failed
+	RollError Problem   // why it failed
+
+	Generation int64   // counts the applications that this row has had in the tenant
+	Problem    Problem // why the last step failed or what is broken, zero if nothing
+	UpdatedAt  time.Time
+}
+
+// Credential is a certificate with its key, as a SubApplication has it.
+type Credential struct {
+	Certificate []byte // DER, public
+	PrivateKey  Secret // PKCS #8 DER
+	NotAfter    time.Time
+	KeyID       string // Microsoft's id, "" before it told
 }
 
 // Marker is the tag by which the application is found again in the tenant
-// after an answer was lost; it is unique to this row.
-func (a SubApplication) Marker() string { return "holdfast:" + string(a.ID) }
+// after an answer was lost. It is unique to this row, and to this application
+// of it: a deleted one, which the tenant keeps for a while, has another.
+func (a SubApplication) Marker() string {
+	if a.Generation == 0 {
+		return "holdfast:" + string(a.ID)
+	}
+	return fmt.Sprintf("holdfast:%s:%d", a.ID, a.Generation)
+}
+
+// When certificates change by themselves, and when the people are told that it
+// does not work.
+const (
+	rollBefore    = 30 * 24 * time.Hour
+	ExpiryWarning = 14 * 24 * time.Hour
+)
+
+// RollDue says whether the certificate has to be changed for a new one: 30 days
+// before its end, or in the last third of the life of one that is short, or
+// because a change is under way or was not tidied up.
+func (a SubApplication) RollDue(now time.Time) bool {
+	if a.State != ApplicationReady || a.NotAfter.IsZero() || len(a.PrivateKey) == 0 {
+		return false
+	}
+	if now.Before(a.RollAt) {
+		return false
+	}
+	return len(a.Next.PrivateKey) > 0 || a.OldKeyID != "" || !now.Before(a.rollFrom())
+}
+
+// rollFrom is when the certificate is due to change.
+func (a SubApplication) rollFrom() time.Time {
+	before := rollBefore
+	if c, err := x509.ParseCertificate(a.Certificate); err == nil {
+		before = min(before, c.NotAfter.Sub(c.NotBefore)/3)
+	}
+	return a.NotAfter.Add(-before)
+}
+
+// Thumbprints returns the SHA-256 and SHA-1 thumbprints of the certificate in
+// hexadecimal; the latter is what the Entra admin center shows.
+func (a SubApplication) Thumbprints() (sha256Hex, sha1Hex string) {
+	if len(a.Certificate) == 0 {
+		return "", ""
+	}
+	long, short := sha256.Sum256(a.Certificate), sha1.Sum(a.Certificate) //nolint:gosec // a thumbprint by definition
+	return strings.ToUpper(hex.EncodeToString(long[:])), strings.ToUpper(hex.EncodeToString(short[:]))
+}

@@ -91,3 +91,23 @@ type ScheduleJob struct{}
 
 // Kind names the job.
 func (ScheduleJob) Kind() string { return "schedule" }
+
+// CheckPermissionsJob reads what the applications of a connection may do in
+// the tenant, and whether they work.
+type CheckPermissionsJob struct {
+	OrgID        OrgID        `json:"org_id" river:"unique"`
+	ConnectionID ConnectionID `json:"connection_id" river:"unique"`
+}
+
+// Kind names the job.
+func (CheckPermissionsJob) Kind() string { return "check_permissions" }
+
+// RollCertificateJob changes the certificate of a sub-application for a new one.
+type RollCertificateJob struct {
+	OrgID            OrgID            `json:"org_id" river:"unique"`
+	ConnectionID     ConnectionID     `json:"connection_id" river:"unique"`
+	SubApplicationID SubApplicationID `json:"sub_application_id" river:"unique"`
+}
+
+// Kind names the job.
+func (RollCertificateJob) Kind() string { return "roll_certificate" }

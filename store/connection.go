@@ -75,7 +75,7 @@ func (s *Store) SetConnectionListed(ctx context.Context, org backup.OrgID, id ba
 // sub-applications, role and accounts. One in use is backup.ErrNotFound.
 func (s *Store) DeleteConnection(ctx context.Context, org backup.OrgID, id backup.ConnectionID) error {
 	return s.inTx(ctx, func(tx *sql.Tx) error {
-		for _, table := range []string{"sub_applications", "custom_roles", "mailboxes"} {
+		for _, table := range []string{"permission_checks", "sub_applications", "custom_roles", "mailboxes"} {
 			query := `DELETE FROM ` + table + ` WHERE org_id = $1 AND connection_id = $2 ` + //nolint:gosec // a fixed list of tables
 				`AND EXISTS (SELECT 1 FROM connections c WHERE c.id = $2 AND c.ready_at = 0)`
 			if _, err := tx.ExecContext(ctx, query, org, id); err != nil {
@@ -84,52 +84,4 @@ func (s *Store) DeleteConnection(ctx context.Context, org backup.OrgID, id backu
 		}
 		return execOne(ctx, tx, `DELETE FROM connections WHERE org_id = $1 AND id = $2 AND ready_at = 0`, org, id)
 	})
-}
-
-const subApplicationColumns = `id, org_id, connection_id, workload, display_name, state, object_id, app_id, principal_id, certificate, private_key_sealed, not_after, problem, updated_at`
-
-func (s *Store) scanSubApplication(row scanner) (backup.SubApplication, error) {
-	var a backup.SubApplication
-	var sealed []byte
-	var problem string
-	var notAfter, updated int64
-	if err := row.Scan(&a.ID, &a.OrgID, &a.ConnectionID, &a.Workload, &a.DisplayName, &a.State, &a.ObjectID, &a.AppID, &a.PrincipalID,
-		&a.Certificate, &sealed, &notAfter, &problem, &updated); err != nil {
-		return a, err
-	}
-	a.Problem, a.NotAfter, a.UpdatedAt = problemOf(problem), moment(notAfter), moment(updated)
-	key, err := s.unseal(sealed, place("sub_applications", a.OrgID, "private_key", string(a.ID)))
-	a.PrivateKey = key
-	return a, err
-}
-
-// SubApplications returns the sub-applications of a connection, mail first.
-func (s *Store) SubApplications(ctx context.Context, org backup.OrgID, connection backup.ConnectionID) ([]backup.SubApplication, error) {
-	return collect(ctx, s.read, s.scanSubApplication, `SELECT `+subApplicationColumns+` FROM sub_applications
-		WHERE org_id = $1 AND connection_id = $2 ORDER BY workload DESC`, org, connection)
-}
-
-// SaveSubApplication makes or replaces a sub-application. A connection has one
-// per workload: another is backup.ErrConflict.
-func (s *Store) SaveSubApplication(ctx context.Context, a backup.SubApplication) error {
-	return s.saveSubApplication(ctx, s.db, a)
-}
-
-func (s *Store) saveSubApplication(ctx context.Context, q querier, a backup.SubApplication) error {
-	sealed, err := s.seal(a.PrivateKey, place("sub_applications", a.OrgID, "private_key", string(a.ID)))
-	if err != nil {
-		return err
-	}
-	err = execOne(ctx, q, `
-		INSERT INTO sub_applications (`+subApplicationColumns+`) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)
-		ON CONFLICT (id) DO UPDATE SET display_name = excluded.display_name, state = excluded.state, object_id = excluded.object_id,
-			app_id = excluded.app_id, principal_id = excluded.principal_id, certificate = excluded.certificate,
-			private_key_sealed = excluded.private_key_sealed, not_after = excluded.not_after, problem = excluded.problem, updated_at = excluded.updated_at
-		WHERE sub_applications.org_id = excluded.org_id`,
-		a.ID, a.OrgID, a.ConnectionID, a.Workload, a.DisplayName, a.State, a.ObjectID, a.AppID, a.PrincipalID,
-		a.Certificate, sealed, millis(a.NotAfter), problemText(a.Problem), millis(time.Now()))
-	if err != nil {
-		return fmt.Errorf("save sub-application: %w", err)
-	}
-	return nil
 }

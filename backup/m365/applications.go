@@ -33,7 +33,8 @@ const lostAnswerWait = 30 * time.Second
 // it and is returned as it is. A refusal is noted in app.Problem and saved too.
 //
 // An application whose creation got no answer is found again by its marker, so
-// that there is never a second one.
+// that there is never a second one. One in the state backup.ApplicationBroken is
+// made whole again, whatever was done to it in the tenant.
 func (c *Client) EnsureApplication(ctx context.Context, tenantID string, token backup.Secret, app *backup.SubApplication, save func(backup.SubApplication) error) error {
 	d, err := c.directory(token, string(app.ConnectionID))
 	if err != nil {
@@ -74,6 +75,8 @@ func (m *applicationMaker) make(ctx context.Context) error {
 			err = m.grant(ctx)
 		case backup.ApplicationGranted:
 			err = m.prove(ctx)
+		case backup.ApplicationBroken:
+			err = m.repair(ctx)
 		default:
 			return nil
 		}
@@ -106,7 +109,7 @@ func (m *applicationMaker) create(ctx context.Context) error {
 	}
 	life := 0
 	if len(m.app.PrivateKey) == 0 {
-		if err := m.newKey(certificateLives[life]); err != nil {
+		if err := m.newKey(certificateLives[life], backup.ApplicationPlanned); err != nil {
 			return err
 		}
 	}
@@ -121,7 +124,7 @@ func (m *applicationMaker) create(ctx context.Context) error {
 			return m.created(made)
 		case r != nil && r.has("CredentialInvalidLifetimeAsPerAppPolicy") && life+1 < len(certificateLives):
 			life++
-			if err := m.newKey(certificateLives[life]); err != nil {
+			if err := m.newKey(certificateLives[life], backup.ApplicationPlanned); err != nil {
 				return err
 			}
 			continue
@@ -139,9 +142,9 @@ func (m *applicationMaker) create(ctx context.Context) error {
 	}
 }
 
-// newKey makes the certificate and saves it: it must be known before Microsoft
-// knows it.
-func (m *applicationMaker) newKey(life time.Duration) error {
+// newKey makes the certificate and saves it with the state: it must be known
+// before Microsoft knows it.
+func (m *applicationMaker) newKey(life time.Duration, state backup.ApplicationState) error {
 	if m.app.DisplayName == "" {
 		m.app.DisplayName = displayNames[m.app.Workload]
 	}
@@ -149,8 +152,8 @@ func (m *applicationMaker) newKey(life time.Duration) error {
 	if err != nil {
 		return backup.AsProblem(err)
 	}
-	m.app.Certificate, m.app.PrivateKey, m.app.NotAfter = der, key, notAfter
-	return m.reached(backup.ApplicationPlanned)
+	m.app.Certificate, m.app.PrivateKey, m.app.NotAfter, m.app.KeyID = der, key, notAfter, ""
+	return m.reached(state)
 }
 
 // displayNames are what a tenant's administrators see.
@@ -168,12 +171,7 @@ func (m *applicationMaker) registration() models.Applicationable {
 	a.SetSignInAudience(new("AzureADMyOrg"))
 	a.SetTags([]string{"holdfast", m.app.Marker()})
 	a.SetNotes(new("Made by Holdfast, which backs up this tenant. Do not delete it while Holdfast is in use."))
-	key := models.NewKeyCredential()
-	key.SetTypeEscaped(new("AsymmetricX509Cert"))
-	key.SetUsage(new("Verify"))
-	key.SetKey(m.app.Certificate)
-	key.SetDisplayName(new("holdfast " + time.Now().UTC().Format("2006-01")))
-	a.SetKeyCredentials([]models.KeyCredentialable{key})
+	a.SetKeyCredentials([]models.KeyCredentialable{keyCredential(m.app.Certificate)})
 	lock := models.NewServicePrincipalLockConfiguration()
 	lock.SetIsEnabled(new(true))
 	lock.SetAllProperties(new(true))
@@ -231,7 +229,7 @@ func (m *applicationMaker) byMarker(ctx context.Context) (models.Applicationable
 	r, err := m.do(ctx, true, func(ctx context.Context) error {
 		page, err := applications.NewApplicationsRequestBuilderInternal(m.path, m.adapter).Get(ctx, &applications.ApplicationsRequestBuilderGetRequestConfiguration{
 			QueryParameters: &applications.ApplicationsRequestBuilderGetQueryParameters{
-				Filter: &filter, Select: []string{"id", "appId", "tags", "createdDateTime"}},
+				Filter: &filter, Select: []string{"id", "appId", "tags", "createdDateTime", "keyCredentials"}},
 		})
 		if err != nil || page == nil {
 			return err
@@ -255,6 +253,9 @@ func (m *applicationMaker) created(a models.Applicationable) error {
 		return garbage("application", errors.New("no id in the answer"))
 	}
 	m.app.ObjectID, m.app.AppID = *a.GetId(), *a.GetAppId()
+	if id, ok := m.registered(a); ok {
+		m.app.KeyID = id
+	}
 	return m.reached(backup.ApplicationCreated)
 }
 

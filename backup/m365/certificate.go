@@ -118,11 +118,9 @@ const assertionLife = 5 * time.Minute
 // assertion signs a client assertion for audience, the token endpoint it is sent
 // to (https://learn.microsoft.com/entra/identity-platform/certificate-credentials).
 func (c *Certificate) assertion(clientID, audience string, now time.Time) (string, error) {
-	hash := sha256.Sum256(c.DER)
-	options := (&jose.SignerOptions{}).WithType("JWT").WithHeader("x5t#S256", base64.RawURLEncoding.EncodeToString(hash[:]))
-	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.PS256, Key: c.Key}, options)
+	signer, err := c.signer()
 	if err != nil {
-		return "", fmt.Errorf("sign assertion: %w", err)
+		return "", err
 	}
 	text, err := jwt.Signed(signer).Claims(jwt.Claims{
 		Issuer: clientID, Subject: clientID, Audience: jwt.Audience{audience}, ID: rand.Text(),
@@ -133,4 +131,15 @@ func (c *Certificate) assertion(clientID, audience string, now time.Time) (strin
 		return "", fmt.Errorf("sign assertion: %w", err)
 	}
 	return text, nil
+}
+
+// signer signs as Entra wants it: the header names the certificate.
+func (c *Certificate) signer() (jose.Signer, error) {
+	hash := sha256.Sum256(c.DER)
+	options := (&jose.SignerOptions{}).WithType("JWT").WithHeader("x5t#S256", base64.RawURLEncoding.EncodeToString(hash[:]))
+	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.PS256, Key: c.Key}, options)
+	if err != nil {
+		return nil, fmt.Errorf("make signer: %w", err)
+	}
+	return signer, nil
 }

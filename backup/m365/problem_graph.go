@@ -2,6 +2,8 @@ package m365
 
 import (
 	"net/http"
+	"strings"
+	"time"
 
 	"holdfast/backup"
 )
@@ -72,6 +74,17 @@ var (
 	itemDamaged      = meaning{backup.ProblemItems,
 		"Microsoft can't read this message: its data is damaged there. Holdfast tries again at each run. If the message opens in Outlook, save it once there.", true}
 )
+
+// permissionsWithdrawn is the Problem of an application whose token lacks
+// permissions that it was granted once.
+func permissionsWithdrawn(names []string) *backup.Problem {
+	noun := "permission " + names[0] + " was"
+	if len(names) > 1 {
+		noun = "permissions " + strings.Join(names, ", ") + " were"
+	}
+	return &backup.Problem{Kind: backup.ProblemPermission, At: time.Now(),
+		Text: "The " + noun + " withdrawn from Holdfast's application in the tenant. Select Repair, which grants it again, and nothing else."}
+}
 
 // directoryProblem reads Graph's refusal of an administrator's call.
 func directoryProblem(r refusal, cause error) *backup.Problem {

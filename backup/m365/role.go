@@ -27,7 +27,7 @@ type managementRole struct {
 // managementRoles are the roles of the role group: what the Exchange
 // sub-application may do, and nothing else.
 var managementRoles = []managementRole{
-	{roleRecipients, "View-Only Recipients", []string{"Get-Mailbox", "Get-MailboxStatistics", "Get-Recipient"}},
+	{roleRecipients, "View-Only Recipients", backup.RoleCmdlets},
 }
 
 // RoleStep is one thing that has to be true in Exchange Online, how to see

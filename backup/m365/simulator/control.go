@@ -36,6 +36,7 @@ func (s *Simulator) controlRoutes() {
 	s.control("PATCH", "/tenants/{tenant}/servicePrincipals/{app}", s.inTenant(s.controlPrincipal))
 	s.control("DELETE", "/tenants/{tenant}/servicePrincipals/{app}", s.inTenant(s.controlDeletePrincipal))
 	s.control("DELETE", "/tenants/{tenant}/servicePrincipals/{app}/roles/{role}", s.inTenant(s.controlWithdraw))
+	s.control("POST", "/tenants/{tenant}/servicePrincipals/{app}/roles/{role}", s.inTenant(s.controlGrant))
 	s.control("POST", "/tenants/{tenant}/revoke-consent", s.inTenant(s.controlRevokeConsent))
 }
 

@@ -227,6 +227,28 @@ func (s *Simulator) controlWithdraw(w *answer, r *http.Request, t *tenant) {
 	w.WriteHeader(http.StatusNoContent)
 }
 
+// controlGrant grants an application permission, by its name, as somebody in
+// the tenant may do by hand.
+func (s *Simulator) controlGrant(w *answer, r *http.Request, t *tenant) {
+	p, role := t.principalIn(r.PathValue("app")), r.PathValue("role")
+	if p == nil {
+		controlError(w, http.StatusNotFound, "no service principal %q", r.PathValue("app"))
+		return
+	}
+	for _, res := range s.resources {
+		rp := t.principalOf(res.AppID)
+		for _, known := range res.Roles {
+			if rp != nil && strings.EqualFold(known.Name, role) && t.assigned(p.ID, rp.ID, known.ID) == nil {
+				t.Assignments = append(t.Assignments, &assignment{ID: newAssignmentID(), RoleID: known.ID, PrincipalID: p.ID, ResourceID: rp.ID, Created: s.now(), VisibleAt: s.now()})
+				s.changed()
+				w.WriteHeader(http.StatusNoContent)
+				return
+			}
+		}
+	}
+	controlError(w, http.StatusNotFound, "no application permission %q that %s does not have", role, p.Name)
+}
+
 // controlRevokeConsent removes the delegated grants of an application, and the
 // people's refresh tokens lose their use with them (65001).
 func (s *Simulator) controlRevokeConsent(w *answer, r *http.Request, t *tenant) {

@@ -233,6 +233,9 @@ func (s *Simulator) callGraph(a *answer, r *http.Request, segments []string, c *
 	found.bind(r, segments)
 	in.log.Template = found.method + " " + found.template
 	in.log.Permission = found.permission.allows(c)
+	if in.log.Permission == "" && s.ownKeys(c, r, found) {
+		in.log.Permission = "proof of possession"
+	}
 	if in.log.Permission == "" && !s.allowedByExchange(c, found, segments) {
 		s.refusePermission(a, segments)
 		return

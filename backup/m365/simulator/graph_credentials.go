@@ -185,6 +185,16 @@ func (s *Simulator) proves(w *answer, a *application, proof string) bool {
 	return true
 }
 
+// ownKeys says whether an application calls addKey or removeKey for itself.
+// That needs no permission: the proof stands for one (auth.md 2.1, 4).
+func (s *Simulator) ownKeys(c *caller, r *http.Request, found *route) bool {
+	if !strings.HasSuffix(found.template, "/addKey") && !strings.HasSuffix(found.template, "/removeKey") || c.User != nil {
+		return false
+	}
+	_, a := s.registration(c.AppID)
+	return a != nil && strings.EqualFold(a.ID, r.PathValue("application-id"))
+}
+
 // addKey adds a certificate with a proof of possession of an existing one.
 func (s *Simulator) addKey(w *answer, r *http.Request, c *caller) {
 	a := s.applicationAt(w, r, c)
@@ -201,6 +211,7 @@ func (s *Simulator) addKey(w *answer, r *http.Request, c *caller) {
 	}
 	a.Keys = append(slices.Clone(a.Keys), k)
 	s.changed()
+	w.reset = s.fault(r, c, "answer_lost") != nil
 	o := keyObject(k)
 	o["@odata.context"] = graphMeta + "microsoft.graph.keyCredential"
 	w.graphJSON(http.StatusOK, o)
@@ -219,5 +230,6 @@ func (s *Simulator) removeKey(w *answer, r *http.Request, c *caller) {
 	}
 	a.Keys = slices.Delete(slices.Clone(a.Keys), i, i+1)
 	s.changed()
+	w.reset = s.fault(r, c, "answer_lost") != nil
 	w.WriteHeader(http.StatusNoContent)
 }
