@@ -342,7 +342,7 @@ func TestClientAddressIsBelievedFromTrustedProxiesOnly(t *testing.T) {
 			b := p.browser()
 			b.from, b.headers["X-Forwarded-For"] = c.remote, c.forwarded
 			b.post("/sign-in", url.Values{"email": {adeleMail}, "password": {portalPassword}})
-			list, _, err := p.store.Activity(t.Context(), p.orgs["Contoso Dental"].ID, 1, 1)
+			list, _, err := p.store.Activity(t.Context(), "", p.orgs["Contoso Dental"].ID, store.ActivityQuery{Page: 1, Size: 1})
 			if err != nil || len(list) != 1 || list[0].Address != c.want {
 				t.Errorf("recorded %+v, %v; want address %s", list, err, c.want)
 			}

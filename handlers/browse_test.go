@@ -17,6 +17,7 @@ import (
 
 	"holdfast/backup"
 	"holdfast/backup/engine"
+	"holdfast/store"
 )
 
 // shelf is a mailbox with messages of our choice.
@@ -241,7 +242,7 @@ func TestEachLookAtAMessageIsRecorded(t *testing.T) {
 	v.get(item + "/preview")
 	v.get(item + "/download")
 	v.get("/browse/" + string(m.ID) + "/download?format=zip")
-	entries, _, err := o.store.Activity(t.Context(), m.OrgID, 1, 50)
+	entries, _, err := o.store.Activity(t.Context(), "", m.OrgID, store.ActivityQuery{Page: 1, Size: 50})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"holdfast/backup"
@@ -109,31 +110,105 @@ func scanEntry(row scanner) (backup.Entry, error) {
 	return e, err
 }
 
-// Activity returns a page of an organization's entries, newest first, and how
-// many there are in all. Pages count from 1.
-func (s *Store) Activity(ctx context.Context, org backup.OrgID, page, size int) ([]backup.Entry, int, error) {
-	return s.activity(ctx, chainOf("", org), page, size)
+// ActivityQuery says which entries of a log are wanted.
+type ActivityQuery struct {
+	Person string    // part of who did it, or for whom, in any case; "" for everybody
+	Kind   string    // "" for all
+	From   time.Time // zero for the beginning
+	Before time.Time // zero for now
+	Page   int       // from 1
+	Size   int
 }
 
-// PartnerActivity returns a page of the partner's own entries, newest first.
-func (s *Store) PartnerActivity(ctx context.Context, partner backup.PartnerID, page, size int) ([]backup.Entry, int, error) {
-	return s.activity(ctx, chainOf(partner, ""), page, size)
+// where is the condition of the query and its arguments; $1 is the chain.
+func (q ActivityQuery) where(chain string) (string, []any) {
+	text, args := `chain = $1`, []any{chain}
+	add := func(condition string, value any) {
+		args = append(args, value)
+		text += fmt.Sprintf(" AND "+condition, len(args))
+	}
+	if q.Person != "" {
+		add(`lower(person || ' ' || for_person) LIKE $%d ESCAPE '\'`, "%"+likeEscape.Replace(strings.ToLower(clean(q.Person)))+"%")
+	}
+	if q.Kind != "" {
+		add(`kind = $%d`, clean(q.Kind))
+	}
+	if !q.From.IsZero() {
+		add(`at >= $%d`, millis(q.From))
+	}
+	if !q.Before.IsZero() {
+		add(`at < $%d`, millis(q.Before))
+	}
+	return text, args
 }
 
-func (s *Store) activity(ctx context.Context, chain string, page, size int) ([]backup.Entry, int, error) {
-	total, err := one(ctx, s.read, scanValue[int], `SELECT seq FROM activity_heads WHERE chain = $1`, chain)
+// all says whether the query leaves nothing out.
+func (q ActivityQuery) all() bool {
+	return q.Person == "" && q.Kind == "" && q.From.IsZero() && q.Before.IsZero()
+}
+
+// Activity returns a page of an organization's entries, or, with org "", of the
+// partner's own, newest first, and how many there are in all.
+func (s *Store) Activity(ctx context.Context, partner backup.PartnerID, org backup.OrgID, q ActivityQuery) ([]backup.Entry, int, error) {
+	chain := chainOf(partner, org)
+	where, args := q.where(chain)
+	count := `SELECT count(*) FROM activity WHERE ` + where
+	if q.all() { // the head knows
+		count = `SELECT seq FROM activity_heads WHERE chain = $1`
+	}
+	total, err := one(ctx, s.read, scanValue[int], count, args...)
 	if errors.Is(err, backup.ErrNotFound) {
 		return nil, 0, nil
 	}
 	if err != nil {
 		return nil, 0, fmt.Errorf("count activity: %w", err)
 	}
-	list, err := collect(ctx, s.read, scanEntry, `SELECT `+activityColumns+` FROM activity WHERE chain = $1 AND seq <= $2 ORDER BY seq DESC LIMIT $3`,
-		chain, total-offset(page, size), size)
+	skip := offset(q.Page, q.Size)
+	if q.all() {
+		args, where, skip = append(args, total-skip), where+` AND seq <= $2`, 0
+	}
+	list, err := collect(ctx, s.read, scanEntry, `SELECT `+activityColumns+` FROM activity WHERE `+where+
+		fmt.Sprintf(` ORDER BY seq DESC LIMIT $%d OFFSET $%d`, len(args)+1, len(args)+2), append(args, q.Size, skip)...)
 	if err != nil {
 		return nil, 0, fmt.Errorf("read activity: %w", err)
 	}
 	return list, total, nil
+}
+
+// exportPage is how many entries ExportActivity reads at a time.
+const exportPage = 1000
+
+// ExportActivity gives each entry that q wants to write, the oldest first, with
+// the hash that chains it. It ends with the first error of write.
+func (s *Store) ExportActivity(ctx context.Context, partner backup.PartnerID, org backup.OrgID, q ActivityQuery, write func(e backup.Entry, hash []byte) error) error {
+	type hashed struct {
+		backup.Entry
+		hash []byte
+	}
+	where, args := q.where(chainOf(partner, org))
+	query := `SELECT ` + activityColumns + `, hash FROM activity WHERE ` + where + fmt.Sprintf(` AND seq > $%d ORDER BY seq LIMIT %d`, len(args)+1, exportPage)
+	for last := int64(0); ; {
+		list, err := collect(ctx, s.read, func(row scanner) (hashed, error) {
+			var h hashed
+			var at int64
+			e := &h.Entry
+			err := row.Scan(&e.ID, &e.PartnerID, &e.OrgID, &e.Seq, &at, &e.PersonID, &e.Person, &e.ForPerson, &e.Address, &e.Kind, &e.Subject, &e.Detail, &h.hash)
+			e.At = moment(at)
+			return h, err
+		}, query, append(args[:len(args):len(args)], last)...)
+		if err != nil {
+			return fmt.Errorf("read activity: %w", err)
+		}
+		for _, h := range list {
+			if err := write(h.Entry, h.hash); err != nil {
+				return err
+			}
+			last = h.Seq
+		}
+		if len(list) < exportPage {
+			return nil
+		}
+	}
 }
 
 // ErrBroken says that an activity log was changed after it was written.

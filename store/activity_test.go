@@ -101,7 +101,7 @@ func TestActivityPages(t *testing.T) {
 			}
 		}
 		for page, want := range map[int][]string{0: {"9", "8", "7", "6", "5"}, 1: {"9", "8", "7", "6", "5"}, 2: {"4", "3", "2", "1", "0"}, 4: nil, 1 << 62: nil} {
-			entries, total, err := st.Activity(ctx, w.Contoso.ID, page, 5)
+			entries, total, err := st.Activity(ctx, "", w.Contoso.ID, store.ActivityQuery{Page: page, Size: 5})
 			if err != nil || total != 12 || len(entries) != len(want) {
 				t.Errorf("page %d: %d entries of %d, %v; want %d of 12", page, len(entries), total, err, len(want))
 				continue
@@ -140,7 +140,7 @@ func TestEveryChangeLeavesAnEntry(t *testing.T) {
 			if err := c.change(); err != nil {
 				t.Fatalf("%s: %v", c.kind, err)
 			}
-			entries, _, err := st.Activity(ctx, w.Contoso.ID, 1, 1)
+			entries, _, err := st.Activity(ctx, "", w.Contoso.ID, store.ActivityQuery{Page: 1, Size: 1})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -148,14 +148,14 @@ func TestEveryChangeLeavesAnEntry(t *testing.T) {
 				t.Errorf("%s: entry = %+v", c.kind, e)
 			}
 		}
-		_, before, _ := st.Activity(ctx, w.Contoso.ID, 1, 1)
+		_, before, _ := st.Activity(ctx, "", w.Contoso.ID, store.ActivityQuery{Page: 1, Size: 1})
 		if err := st.SetMailboxDeactivated(ctx, w.Contoso.ID, boxes["a"].ID, false, by); err != nil {
 			t.Fatal(err)
 		}
 		if err := st.CreatePerson(ctx, backup.Person{ID: "V2", Name: "Vera", Email: "vera@contoso.example"}, backup.Membership{OrgID: w.Contoso.ID, Role: backup.RoleViewer}, by); err == nil {
 			t.Fatal("a taken address was accepted")
 		}
-		if _, after, _ := st.Activity(ctx, w.Contoso.ID, 1, 1); after != before {
+		if _, after, _ := st.Activity(ctx, "", w.Contoso.ID, store.ActivityQuery{Page: 1, Size: 1}); after != before {
 			t.Errorf("%d entries for changes that were none", after-before)
 		}
 	})

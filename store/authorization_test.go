@@ -126,7 +126,7 @@ func TestATenantBelongsToOneOrganization(t *testing.T) {
 		ctx, w := t.Context(), storetest.Fill(t, st)
 		storetest.Connect(t, st, w.Ada, "tenant-1", storetest.Account("a"))
 		a := begin(t, st, w.Otto)
-		_, before, _ := st.Activity(ctx, w.Fabrikam.ID, 1, 1)
+		_, before, _ := st.Activity(ctx, "", w.Fabrikam.ID, store.ActivityQuery{Page: 1, Size: 1})
 		moved := a
 		moved.Step, moved.ConnectionID = backup.StepCreateApplications, "CONN"
 		conn := backup.Connection{ID: "CONN", OrgID: w.Fabrikam.ID, Provider: backup.ProviderMicrosoft365, TenantID: "tenant-1", CreatedAt: time.Now()}
@@ -137,7 +137,7 @@ func TestATenantBelongsToOneOrganization(t *testing.T) {
 		}
 		conns, _ := st.Connections(ctx, w.Fabrikam.ID)
 		got, _ := st.Authorization(ctx, a.OrgID, a.ID)
-		_, after, _ := st.Activity(ctx, w.Fabrikam.ID, 1, 1)
+		_, after, _ := st.Activity(ctx, "", w.Fabrikam.ID, store.ActivityQuery{Page: 1, Size: 1})
 		if len(conns) != 0 || got.Step != backup.StepConsent || after != before || waiting(t, st, "create_applications") != 0 {
 			t.Errorf("something was saved: %d connections, step %s, %d entries", len(conns), got.Step, after-before)
 		}

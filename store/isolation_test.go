@@ -165,7 +165,7 @@ func TestListsAreEmptyForAnotherOrganization(t *testing.T) {
 		if err != nil || page.Total != 0 || len(page.Mailboxes) != 0 {
 			t.Errorf("Mailboxes = %+v, %v", page, err)
 		}
-		entries, _, err := st.Activity(ctx, me, 1, 100)
+		entries, _, err := st.Activity(ctx, "", me, store.ActivityQuery{Page: 1, Size: 100})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -190,7 +190,7 @@ func TestActingIsForTheOwnOrganizationsWithAReason(t *testing.T) {
 		if a := read(t, st, secret); a.Org.ID != "" {
 			t.Errorf("after Stop acting the actor is %+v", a)
 		}
-		entries, _, err := st.Activity(ctx, w.Fabrikam.ID, 1, 2)
+		entries, _, err := st.Activity(ctx, "", w.Fabrikam.ID, store.ActivityQuery{Page: 1, Size: 2})
 		if err != nil || len(entries) != 2 || entries[0].Kind != "acting.stop" || entries[1].Kind != "acting.start" {
 			t.Fatalf("activity = %+v, %v", entries, err)
 		}

@@ -1,7 +1,10 @@
 package views
 
 import (
+	"cmp"
+	"maps"
 	"net/url"
+	"slices"
 	"time"
 
 	"holdfast/backup"
@@ -62,7 +65,35 @@ type Activity struct {
 	About        string
 	Organization backup.OrgID // set if the partner looks at an organization's
 	Page         Pager
+	Path         string // of the page
+	// The filter as it was filled in; days like 2026-11-23.
+	Person, Kind, From, To string
+	Fields                 backup.FieldErrors
 }
+
+// Query is the filter as the query of a link.
+func (v Activity) Query() url.Values {
+	return url.Values{"person": {v.Person}, "kind": {v.Kind}, "from": {v.From}, "to": {v.To}}
+}
+
+// filtered says whether the filter leaves something out.
+func (v Activity) filtered() bool {
+	return v.Person != "" || v.Kind != "" || v.From != "" || v.To != ""
+}
+
+// export is the address of the log as a file.
+func (v Activity) export(format string) string {
+	q := url.Values{"format": {format}}
+	for name, value := range v.Query() {
+		if value[0] != "" {
+			q[name] = value
+		}
+	}
+	return v.Path + "/export?" + q.Encode()
+}
+
+// activityKinds are the kinds that a filter offers, in order of their words.
+var activityKinds = slices.SortedFunc(maps.Keys(activityNames), func(a, b string) int { return cmp.Compare(activityNames[a], activityNames[b]) })
 
 // activityNames are the verbs of the log as sentences.
 var activityNames = map[string]string{
@@ -79,10 +110,12 @@ var activityNames = map[string]string{
 	"factor.passkey_on": "Added a passkey", "factor.passkey_off": "Removed a passkey", "organization.require_factor": "Changed the need of a second factor",
 	"provider.add": "Added a sign-in provider", "provider.remove": "Removed a sign-in provider", "identity.add": "Connected a sign-in provider", "identity.remove": "Disconnected a sign-in provider",
 	"session.end": "Signed out another browser", "session.end_all": "Signed out all other browsers",
-	"token.create": "Made an API token", "token.revoke": "Revoked an API token",
+	"activity.export": "Exported the activity",
+	"token.create":    "Made an API token", "token.revoke": "Revoked an API token",
 }
 
-func activityName(kind string) string {
+// ActivityName is the kind of an entry as a sentence.
+func ActivityName(kind string) string {
 	if name, ok := activityNames[kind]; ok {
 		return name
 	}
