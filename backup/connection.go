@@ -78,8 +78,8 @@ type SubApplication struct {
 	// Next is the certificate that takes over; it exists while that is under way.
 	Next      Credential
 	OldKeyID  string    // Microsoft's id of the certificate before, until it is removed there
-	RollAt    time.Time // when a failed change of certificates is tried again, zero if none failed
-	RollError Problem   // why it failed
+	RollAt    time.Time // when changing the certificate goes on after a failure or a pause, zero if it may at once
+	RollError Problem   // why it failed last
 
 	Generation int64   // counts the applications that this row has had in the tenant
 	Problem    Problem // why the last step failed or what is broken, zero if nothing

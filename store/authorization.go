@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/riverqueue/river"
@@ -178,8 +179,8 @@ func (s *Store) ConsentGranted(ctx context.Context, a *backup.Authorization, c b
 // connection from working is forgotten: the jobs that use it will tell.
 func (s *Store) CompleteAuthorization(ctx context.Context, a *backup.Authorization, jobs ...river.JobArgs) error {
 	return s.inTx(ctx, func(tx *sql.Tx) error {
-		if err := execOne(ctx, tx, `UPDATE connections SET method = $1, problem = '' WHERE org_id = $2 AND id = $3`, a.Method, a.OrgID, a.ConnectionID); err != nil {
-			return fmt.Errorf("complete connection: %w", err)
+		if err := s.completeConnection(ctx, tx, *a); err != nil {
+			return err
 		}
 		next := *a
 		next.Complete()
@@ -194,6 +195,38 @@ func (s *Store) CompleteAuthorization(ctx context.Context, a *backup.Authorizati
 		return s.append(ctx, tx, backup.Entry{PartnerID: partner, OrgID: a.OrgID, PersonID: a.StartedBy, Person: a.MovedBy,
 			Kind: "authorization.done", Subject: a.TenantDomain, Detail: string(a.Purpose) + " " + string(a.Method)})
 	})
+}
+
+// completeConnection gives the connection the method and the workloads that it
+// has once a is done. What a removed from the tenant is forgotten here.
+func (s *Store) completeConnection(ctx context.Context, tx *sql.Tx, a backup.Authorization) error {
+	conn, err := one(ctx, tx, scanConnection, `SELECT `+connectionColumns+` FROM connections WHERE org_id = $1 AND id = $2`, a.OrgID, a.ConnectionID)
+	if err != nil {
+		return fmt.Errorf("complete connection: %w", err)
+	}
+	for _, w := range a.Workloads {
+		if a.Purpose != backup.PurposeRemove {
+			if !slices.Contains(conn.Workloads, w) {
+				conn.Workloads = append(conn.Workloads, w)
+			}
+			continue
+		}
+		conn.Workloads = slices.DeleteFunc(conn.Workloads, func(have backup.Workload) bool { return have == w })
+		if _, err := tx.ExecContext(ctx, `DELETE FROM sub_applications WHERE org_id = $1 AND connection_id = $2 AND workload = $3 AND state = 'removed'`, a.OrgID, a.ConnectionID, w); err != nil {
+			return fmt.Errorf("forget the %s application: %w", w, err)
+		}
+		if w != backup.WorkloadExchange {
+			continue
+		}
+		if _, err := tx.ExecContext(ctx, `DELETE FROM custom_roles WHERE org_id = $1 AND connection_id = $2`, a.OrgID, a.ConnectionID); err != nil {
+			return fmt.Errorf("forget the custom role: %w", err)
+		}
+	}
+	if err := execOne(ctx, tx, `UPDATE connections SET method = $1, workloads = $2, problem = '' WHERE org_id = $3 AND id = $4`,
+		a.Method, workloadsText(conn.Workloads), a.OrgID, a.ConnectionID); err != nil {
+		return fmt.Errorf("complete connection: %w", err)
+	}
+	return nil
 }
 
 // EraseExpiredTokens removes administrators' tokens past their life from

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"database/sql"
 	"fmt"
 	"time"
 
@@ -84,4 +85,18 @@ func (s *Store) EndingSubApplications(ctx context.Context, before time.Time) ([]
 // that nothing is. It leaves the rest of the row to whoever works on it.
 func (s *Store) SetSubApplicationProblem(ctx context.Context, org backup.OrgID, id backup.SubApplicationID, p backup.Problem) error {
 	return execOne(ctx, s.db, `UPDATE sub_applications SET problem = $1 WHERE org_id = $2 AND id = $3`, problemText(p), org, id)
+}
+
+// RecordCertificate writes into the activity log that the application changed
+// its certificate by itself.
+func (s *Store) RecordCertificate(ctx context.Context, app backup.SubApplication) error {
+	return s.inTx(ctx, func(tx *sql.Tx) error {
+		partner, err := one(ctx, tx, scanValue[backup.PartnerID], `SELECT partner_id FROM organizations WHERE id = $1`, app.OrgID)
+		if err != nil {
+			return fmt.Errorf("read organization %s: %w", app.OrgID, err)
+		}
+		print, _ := app.Thumbprints()
+		return s.append(ctx, tx, backup.Entry{PartnerID: partner, OrgID: app.OrgID, Person: "Holdfast",
+			Kind: "certificate.change", Subject: app.DisplayName, Detail: "new certificate " + print + ", ends " + app.NotAfter.UTC().Format(time.DateOnly)})
+	})
 }

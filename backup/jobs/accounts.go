@@ -43,12 +43,21 @@ func (w *listAccounts) Work(ctx context.Context, job *river.Job[backup.ListAccou
 		if problem.Temporary && job.Attempt < job.MaxAttempts {
 			return fmt.Errorf("list accounts: %w", err)
 		}
-		return errors.Join(river.JobCancel(err), w.Store.SetConnectionProblem(save, conn.OrgID, conn.ID, *problem))
+		return errors.Join(river.JobCancel(err), w.Store.SetConnectionProblem(save, conn.OrgID, conn.ID, *problem), w.lookCloser(save, conn, problem.Kind))
 	}
 	if err := w.Store.UpsertMailboxes(save, conn.OrgID, conn.ID, accounts); err != nil {
 		return fmt.Errorf("save accounts: %w", err)
 	}
 	return w.Store.SetConnectionListed(save, conn.OrgID, conn.ID, time.Now())
+}
+
+// lookCloser has the connection's applications checked, each, when a problem
+// can only be one of theirs and the connection is in use.
+func (r *Runner) lookCloser(ctx context.Context, conn backup.Connection, kind backup.ProblemKind) error {
+	if conn.ReadyAt.IsZero() || !breaks(kind) {
+		return nil
+	}
+	return r.Store.Enqueue(ctx, backup.CheckPermissionsJob{OrgID: conn.OrgID, ConnectionID: conn.ID})
 }
 
 // appCache keeps one client per sub-application, so that its token and its

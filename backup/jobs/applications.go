@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/riverqueue/river"
@@ -32,14 +33,59 @@ func (w *createApplications) Work(ctx context.Context, job *river.Job[backup.Cre
 		return fmt.Errorf("read sub-applications: %w", err)
 	}
 	for _, app := range apps {
-		if app.State == backup.ApplicationReady {
+		if app.State == backup.ApplicationReady || !slices.Contains(auth.Workloads, app.Workload) {
 			continue
 		}
 		if err := w.ensure(ctx, auth, app); err != nil {
 			return w.failed(ctx, auth, backup.StepCreateApplications, err, job.Attempt >= job.MaxAttempts)
 		}
 	}
-	return w.advance(ctx, auth.OrgID, auth.ID, backup.StepCreateApplications)
+	last := backup.StepCreateApplications
+	if auth.Purpose == backup.PurposeRepair && w.roleHolds(ctx, auth, apps) {
+		last = backup.StepVerify // the custom role survived: nobody has to authorize it again
+	}
+	return w.advancePast(ctx, auth.OrgID, auth.ID, backup.StepCreateApplications, last)
+}
+
+// roleHolds asks Exchange Online, as the application that was just repaired,
+// whether the custom role works still. It does unless the application is a new
+// one.
+func (w *createApplications) roleHolds(ctx context.Context, auth backup.Authorization, before []backup.SubApplication) bool {
+	if !slices.Contains(auth.Workloads, backup.WorkloadExchange) {
+		return false
+	}
+	conn, err := w.Store.Connection(ctx, auth.OrgID, auth.ConnectionID)
+	if err != nil {
+		return false
+	}
+	app, err := w.application(ctx, conn, backup.WorkloadExchange)
+	if err != nil {
+		return false
+	}
+	for _, b := range before {
+		if b.ID == app.ID && b.PrincipalID != app.PrincipalID {
+			return false
+		}
+	}
+	role, err := w.Store.CustomRole(ctx, auth.OrgID, auth.ConnectionID)
+	if err != nil {
+		return false
+	}
+	if err := w.Microsoft.CheckRole(ctx, conn.TenantDomain, app); err != nil {
+		w.Log.Info("custom role has to be made again", "connection", conn.ID, "error", err)
+		return false
+	}
+	now := time.Now()
+	role.State, role.Problem, role.CheckedAt, role.NextTryAt = backup.RoleConnected, backup.Problem{}, now, now.Add(24*time.Hour)
+	role.Token, role.TokenExpiresAt, role.RefreshToken, role.Tries = nil, time.Time{}, nil, 0
+	if role.ConnectedAt.IsZero() {
+		role.ConnectedAt = now
+	}
+	if err := w.Store.SaveCustomRole(ctx, &role); err != nil {
+		w.Log.Error("custom role not saved", "connection", conn.ID, "error", err)
+		return false
+	}
+	return true
 }
 
 // ensure brings one application to ready, saving after each step in the tenant.
@@ -78,15 +124,18 @@ func (w *undo) Work(ctx context.Context, job *river.Job[backup.UndoJob]) error {
 	if err != nil {
 		return fmt.Errorf("read sub-applications: %w", err)
 	}
+	if !madeByWizard(auth.Purpose) {
+		apps = nil // the connection lives on, with all that it has
+	}
 	for _, app := range apps {
 		if app.State == backup.ApplicationRemoved {
 			continue
 		}
 		// A planned application may exist all the same: its creation may have
 		// got no answer. RemoveApplication looks for it.
-		if err := w.Microsoft.RemoveApplication(ctx, auth.SetupToken, app); err != nil {
+		if err := w.remove(ctx, auth.SetupToken, app); err != nil {
 			if backup.AsProblem(err).Temporary && job.Attempt < job.MaxAttempts {
-				return fmt.Errorf("remove %s: %w", app.DisplayName, err)
+				return err
 			}
 			return errors.Join(river.JobCancel(err), w.change(ctx, auth.OrgID, auth.ID, func(a *backup.Authorization) bool {
 				a.Problem = *backup.AsProblem(err)
@@ -94,12 +143,8 @@ func (w *undo) Work(ctx context.Context, job *river.Job[backup.UndoJob]) error {
 				return true
 			}))
 		}
-		app.State, app.PrivateKey, app.Problem = backup.ApplicationRemoved, nil, backup.Problem{}
-		if err := w.Store.SaveSubApplication(ctx, app); err != nil {
-			return fmt.Errorf("save %s: %w", app.DisplayName, err)
-		}
 	}
-	if auth.ConnectionID != "" {
+	if auth.ConnectionID != "" && madeByWizard(auth.Purpose) {
 		if err := w.Store.DeleteConnection(ctx, auth.OrgID, auth.ConnectionID); err != nil && !errors.Is(err, backup.ErrNotFound) {
 			return fmt.Errorf("delete connection %s: %w", auth.ConnectionID, err)
 		}
@@ -109,4 +154,11 @@ func (w *undo) Work(ctx context.Context, job *river.Job[backup.UndoJob]) error {
 		a.SetupToken, a.SetupTokenExpiresAt = nil, time.Time{}
 		return true
 	})
+}
+
+// madeByWizard says whether an authorization that is given up takes with it
+// what stands in its connection's rows: it made them. A repair or a removal
+// finds them, and leaves what is there.
+func madeByWizard(purpose backup.Purpose) bool {
+	return purpose == backup.PurposeConnect || purpose == backup.PurposeMigrate
 }

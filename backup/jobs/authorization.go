@@ -15,6 +15,12 @@ import (
 // completes it: the connection then works by the new method, and its accounts
 // are listed by it.
 func (r *Runner) advance(ctx context.Context, org backup.OrgID, id backup.AuthorizationID, done backup.Step) error {
+	return r.advancePast(ctx, org, id, done, done)
+}
+
+// advancePast is advance that leaves out the steps up to last, since they have
+// nothing to do.
+func (r *Runner) advancePast(ctx context.Context, org backup.OrgID, id backup.AuthorizationID, done, last backup.Step) error {
 	for {
 		auth, err := r.Store.Authorization(ctx, org, id)
 		if err != nil {
@@ -23,11 +29,11 @@ func (r *Runner) advance(ctx context.Context, org backup.OrgID, id backup.Author
 		if auth.Step != done {
 			return nil // somebody else moved it, or gave it up
 		}
-		auth.Step, auth.Problem = auth.Next(done), backup.Problem{}
+		auth.Step, auth.Problem = auth.Next(last), backup.Problem{}
 		list := backup.ListAccountsJob{OrgID: auth.OrgID, ConnectionID: auth.ConnectionID}
 		switch auth.Step {
 		case backup.StepDone:
-			err = r.Store.CompleteAuthorization(ctx, &auth, list)
+			err = r.Store.CompleteAuthorization(ctx, &auth, list, backup.CheckPermissionsJob{OrgID: auth.OrgID, ConnectionID: auth.ConnectionID})
 		case backup.StepChooseAccounts:
 			err = r.Store.SaveAuthorization(ctx, &auth, list)
 		default:

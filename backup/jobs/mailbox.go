@@ -100,7 +100,11 @@ func (w *backUp) finish(ctx context.Context, conn backup.Connection, run backup.
 	if !concernsConnection(run.Problem.Kind) {
 		return nil
 	}
-	return w.Store.SetConnectionProblem(ctx, conn.OrgID, conn.ID, run.Problem)
+	if err := w.Store.SetConnectionProblem(ctx, conn.OrgID, conn.ID, run.Problem); err != nil {
+		return err
+	}
+	// Which application it is, and what exactly, is found out by asking as each.
+	return w.Store.Enqueue(ctx, backup.CheckPermissionsJob{OrgID: conn.OrgID, ConnectionID: conn.ID})
 }
 
 // settle applies the rules of product.md to the mailbox after a run.

@@ -88,6 +88,9 @@ func (r *Runner) config(holder string) *river.Config {
 	river.AddWorker(workers, &verifyRole{Runner: r})
 	river.AddWorker(workers, &listAccounts{Runner: r})
 	river.AddWorker(workers, &undo{Runner: r})
+	river.AddWorker(workers, &removeApplications{Runner: r})
+	river.AddWorker(workers, &checkPermissions{Runner: r})
+	river.AddWorker(workers, &rollCertificate{Runner: r})
 	river.AddWorker(workers, &backUp{Runner: r})
 	river.AddWorker(workers, &schedule{Runner: r})
 	return &river.Config{

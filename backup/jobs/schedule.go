@@ -40,6 +40,8 @@ func (w *schedule) Work(ctx context.Context, _ *river.Job[backup.ScheduleJob]) e
 		w.roles(ctx, now),
 		w.accounts(ctx, now),
 		w.authorizations(ctx, now),
+		w.permissions(ctx, now),
+		w.certificates(ctx, now),
 		w.tidy(ctx, now),
 	)
 }

@@ -19,16 +19,20 @@ import (
 // (https://learn.microsoft.com/graph/api/application-addkey). app is changed as
 // it goes on, and save is called before the first call to Microsoft and after
 // each that matters. The current certificate stays in use until Entra has issued
-// a token for the new one, so whatever fails in between, one of them works.
+// a token for the new one, so whatever fails in between, one of them works. The
+// certificate before stays registered for oldKeyLife, for backups under way that
+// still hold it; app.RollAt says when to call again.
 func (c *Client) RollCertificate(ctx context.Context, tenantID string, app *backup.SubApplication, save func(backup.SubApplication) error) error {
 	k := &keyRoller{client: c, tenant: tenantID, app: app, save: save}
 	if app.OldKeyID == "" || len(app.Next.PrivateKey) > 0 {
-		if err := k.change(ctx); err != nil {
-			return err
-		}
+		return k.change(ctx)
 	}
 	return k.removeOld(ctx)
 }
+
+// oldKeyLife is how long the certificate before stays registered. A run that
+// takes longer goes on with the new one at its next start.
+const oldKeyLife = 7 * day
 
 // keyRoller changes the certificate of one application.
 type keyRoller struct {
@@ -107,7 +111,10 @@ func (k *keyRoller) use() error {
 	a := k.app
 	a.OldKeyID = a.KeyID
 	a.Certificate, a.PrivateKey, a.NotAfter, a.KeyID = a.Next.Certificate, a.Next.PrivateKey, a.Next.NotAfter, a.Next.KeyID
-	a.Next = backup.Credential{}
+	a.Next, a.RollAt, a.RollError = backup.Credential{}, time.Time{}, backup.Problem{}
+	if a.OldKeyID != "" {
+		a.RollAt = time.Now().Add(oldKeyLife)
+	}
 	return k.saved()
 }
 
@@ -134,9 +141,6 @@ func (k *keyRoller) add(ctx context.Context) (*refusal, error) {
 // removeOld takes the certificate before away from the application. It is only
 // tidying up: one whose id is not known ends by itself.
 func (k *keyRoller) removeOld(ctx context.Context) error {
-	if k.app.OldKeyID == "" {
-		return nil
-	}
 	id, err := uuid.Parse(k.app.OldKeyID)
 	if err == nil {
 		var r *refusal
@@ -146,7 +150,7 @@ func (k *keyRoller) removeOld(ctx context.Context) error {
 			return err
 		}
 	}
-	k.app.OldKeyID = ""
+	k.app.OldKeyID, k.app.RollAt, k.app.RollError = "", time.Time{}, backup.Problem{}
 	return k.saved()
 }
 
