@@ -129,6 +129,15 @@ func (s *Server) routes() []route {
 		{admin, "POST /settings/sign-in/{provider}/remove", s.removeProvider},
 		{viewer, "GET /settings/credentials", s.showCredentials},
 		{admin, "POST /settings/credentials/{connection}/check-role", s.checkRoleNow},
+		{admin, "POST /settings/credentials/{connection}/repair", s.repair},
+		{admin, "POST /settings/credentials/{connection}/renew", s.renew},
+		{admin, "GET /settings/credentials/{connection}/exchange", s.askSwitchExchange},
+		{admin, "POST /settings/credentials/{connection}/exchange", s.switchExchange},
+		{viewer, "GET /settings/permissions", s.showPermissions},
+		{viewer, "GET /settings/permissions/live", s.showPermissionsLive},
+		{admin, "POST /settings/permissions/{connection}/check", s.checkPermissions},
+		{viewer, "GET /settings/permissions/{connection}/proof", s.showProof},
+		{viewer, "GET /settings/permissions/{connection}/proof.json", s.downloadProof},
 	}
 }
 

@@ -62,6 +62,9 @@ func (s *Server) connectionViews(ctx context.Context, org backup.OrgID) ([]views
 		if err != nil && !errors.Is(err, backup.ErrNotFound) {
 			return nil, fmt.Errorf("read custom role: %w", err)
 		}
+		if v.Check, err = s.Store.PermissionCheck(ctx, org, c.ID); err != nil && !errors.Is(err, backup.ErrNotFound) {
+			return nil, fmt.Errorf("read permission check: %w", err)
+		}
 		list[i] = v
 	}
 	return list, nil

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/riverqueue/river"
@@ -22,7 +23,7 @@ import (
 func (s *Server) showSetup(w http.ResponseWriter, r *http.Request) error {
 	auth, err := s.Store.ActiveAuthorization(r.Context(), actor(r).Org.ID)
 	if errors.Is(err, backup.ErrNotFound) {
-		return s.redirect(w, r, "/add-backup", "")
+		return s.leftSetup(w, r)
 	}
 	if err != nil {
 		return fmt.Errorf("read the authorization: %w", err)
@@ -81,6 +82,10 @@ func (s *Server) setupView(r *http.Request, auth backup.Authorization) (views.Se
 	}
 	if v.Applications, err = s.Store.SubApplications(ctx, auth.OrgID, auth.ConnectionID); err != nil {
 		return v, fmt.Errorf("read sub-applications: %w", err)
+	}
+	if auth.Purpose == backup.PurposeRepair || auth.Purpose == backup.PurposeRemove {
+		// The others are none of its business.
+		v.Applications = slices.DeleteFunc(v.Applications, func(app backup.SubApplication) bool { return !slices.Contains(auth.Workloads, app.Workload) })
 	}
 	if v.Role, err = s.Store.CustomRole(ctx, auth.OrgID, auth.ConnectionID); err != nil && !errors.Is(err, backup.ErrNotFound) {
 		return v, fmt.Errorf("read custom role: %w", err)
@@ -214,18 +219,21 @@ func (s *Server) saveProblem(w http.ResponseWriter, r *http.Request, auth backup
 	})
 }
 
-// retryApplications lets the job go on where it failed.
+// retryApplications lets the job of a failed step go on where it stopped.
 func (s *Server) retryApplications(w http.ResponseWriter, r *http.Request) error {
 	auth, ok, err := s.step(w, r, backup.StepFailed)
 	if !ok {
 		return err
 	}
-	if auth.FailedFrom != backup.StepCreateApplications {
+	again := auth
+	again.Step = auth.FailedFrom
+	job := again.StepJob()
+	if job == nil {
 		return s.redirect(w, r, "/setup", "")
 	}
 	return s.move(w, r, auth, func(a *backup.Authorization) {
-		a.Step, a.FailedFrom, a.Problem = backup.StepCreateApplications, "", backup.Problem{}
-	}, backup.CreateApplicationsJob{OrgID: auth.OrgID, AuthorizationID: auth.ID})
+		a.Step, a.FailedFrom, a.Problem = again.Step, "", backup.Problem{}
+	}, job)
 }
 
 // showAbandon asks before an authorization is given up.
@@ -262,5 +270,13 @@ func (s *Server) abandon(w http.ResponseWriter, r *http.Request) error {
 		a.Device, a.SignIn = backup.DeviceAttempt{}, backup.SignInAttempt{}
 		forgetRoleToken(a)
 	}, backup.UndoJob{OrgID: auth.OrgID, AuthorizationID: auth.ID})
-	return s.moved(w, r, now, err, "/dashboard", "The authorization was given up. What it made is being removed.")
+	return s.moved(w, r, now, err, "/dashboard", givenUp(auth.Purpose))
+}
+
+// givenUp says what becomes of what an authorization did that is given up.
+func givenUp(purpose backup.Purpose) string {
+	if purpose == backup.PurposeConnect || purpose == backup.PurposeMigrate {
+		return "The authorization was given up. What it made is being removed."
+	}
+	return "The authorization was given up. The connection keeps all that it has."
 }

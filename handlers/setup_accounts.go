@@ -79,6 +79,9 @@ func (s *Server) chooseAccounts(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return fmt.Errorf("select accounts: %w", err)
 	}
+	if err := s.Store.Enqueue(ctx, backup.CheckPermissionsJob{OrgID: auth.OrgID, ConnectionID: auth.ConnectionID}); err != nil {
+		return fmt.Errorf("have the permissions read: %w", err)
+	}
 	text := fmt.Sprintf("Microsoft 365 is connected. The first backup of %d mailboxes has started.", len(ids))
 	if len(ids) == 1 {
 		text = "Microsoft 365 is connected. The first backup of one mailbox has started."

@@ -77,6 +77,9 @@ func (s *Server) askDevice(r *http.Request, auth backup.Authorization) (backup.A
 	var answer func(*backup.Authorization)
 	switch p := backup.AsProblem(err); {
 	case err == nil:
+		if err := s.noteGranted(r, auth, backup.SignInRole, grant); err != nil {
+			return auth, nil, err
+		}
 		answer = func(a *backup.Authorization) {
 			holdRoleToken(a, grant)
 			a.Device.AuthorizedAt = time.Now()

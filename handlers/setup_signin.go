@@ -28,7 +28,7 @@ const thenAbandon = ".abandon"
 // startSignIn leaves for Microsoft's sign-in and consent.
 func (s *Server) startSignIn(w http.ResponseWriter, r *http.Request) error {
 	// Signing in again is always allowed: it only renews the administrator's token.
-	auth, ok, err := s.step(w, r, backup.StepConsent, backup.StepFailed, backup.StepCreateApplications,
+	auth, ok, err := s.step(w, r, backup.StepConsent, backup.StepFailed, backup.StepCreateApplications, backup.StepRemoveApplications,
 		backup.StepDeviceAuthorization, backup.StepVerify, backup.StepChooseAccounts)
 	if !ok {
 		return err
@@ -108,6 +108,9 @@ func (s *Server) finishSignIn(w http.ResponseWriter, r *http.Request) error {
 		if auth.Step != backup.StepDeviceAuthorization {
 			return s.redirect(w, r, "/setup", movedOn(auth, a))
 		}
+		if err := s.noteGranted(r, auth, backup.SignInRole, grant); err != nil {
+			return err
+		}
 		holdRoleToken(&auth, grant)
 		return s.verifyRole(w, r, auth)
 	}
@@ -148,6 +151,9 @@ func (s *Server) consented(w http.ResponseWriter, r *http.Request, auth backup.A
 	auth.MovedBy = actor(r).Person.Name
 	if auth.Step == backup.StepDone {
 		err = s.Store.CompleteAuthorization(ctx, &auth, backup.ListAccountsJob{OrgID: auth.OrgID, ConnectionID: auth.ConnectionID})
+		if err == nil {
+			err = s.noteGranted(r, auth, backup.SignInConsent, grant)
+		}
 		return s.moved(w, r, before, err, "/settings/credentials", "Thank you. The consent is in place again.")
 	}
 	var jobs []river.JobArgs
@@ -157,6 +163,9 @@ func (s *Server) consented(w http.ResponseWriter, r *http.Request, auth backup.A
 	err = s.Store.ConsentGranted(ctx, &auth, conn, apps, actor(r), jobs...)
 	if errors.Is(err, backup.ErrConflict) {
 		return s.tenantTaken(w, r, before, conn)
+	}
+	if err == nil {
+		err = s.noteGranted(r, auth, backup.SignInConsent, grant)
 	}
 	return s.moved(w, r, before, err, "/setup", "")
 }
@@ -208,7 +217,7 @@ func (s *Server) tenantTaken(w http.ResponseWriter, r *http.Request, auth backup
 }
 
 // planned returns the sub-applications that auth has to make and that are not
-// known yet, so that the job finds what to do.
+// known yet, and those that it has to repair, so that the job finds what to do.
 func (s *Server) planned(ctx context.Context, auth backup.Authorization, conn backup.Connection) ([]backup.SubApplication, error) {
 	if !slices.Contains(auth.Steps(), backup.StepCreateApplications) {
 		return nil, nil
@@ -218,10 +227,15 @@ func (s *Server) planned(ctx context.Context, auth backup.Authorization, conn ba
 		return nil, fmt.Errorf("read sub-applications: %w", err)
 	}
 	made := map[backup.Workload]bool{}
+	var missing []backup.SubApplication
 	for _, a := range there {
 		made[a.Workload] = true
+		whole := a.State == backup.ApplicationReady || a.State == backup.ApplicationRemoved
+		if auth.Purpose == backup.PurposeRepair && whole && slices.Contains(auth.Workloads, a.Workload) {
+			a.State = backup.ApplicationBroken
+			missing = append(missing, a)
+		}
 	}
-	var missing []backup.SubApplication
 	for _, workload := range auth.Workloads {
 		if !made[workload] {
 			missing = append(missing, backup.SubApplication{

@@ -19,6 +19,7 @@ type Connection struct {
 	Applications []backup.SubApplication
 	Role         backup.CustomRole // zero if there is none
 	Permissions  []backup.Permission
+	Check        backup.PermissionCheck // zero before the first one
 }
 
 // Credentials is how an organization is connected.
@@ -84,6 +85,55 @@ func roleLine(r backup.CustomRole, now time.Time) string {
 		return "Pending"
 	}
 	return "Disconnected"
+}
+
+// Broken returns the applications that have to be repaired: they have a problem,
+// or an earlier repair was given up.
+func Broken(apps []backup.SubApplication) []backup.SubApplication {
+	var list []backup.SubApplication
+	for _, a := range apps {
+		if !a.Problem.IsZero() || a.State != backup.ApplicationReady {
+			list = append(list, a)
+		}
+	}
+	return list
+}
+
+// hasExchange says whether the connection has the application that holds the
+// custom role.
+func (c Connection) hasExchange() bool {
+	for _, a := range c.Applications {
+		if a.Workload == backup.WorkloadExchange && a.State != backup.ApplicationRemoved {
+			return true
+		}
+	}
+	return false
+}
+
+// repairNote says what a repair takes.
+func (c Connection) repairNote() string {
+	text := "An administrator of the tenant signs in at Microsoft once. "
+	if len(Broken(c.Applications)) < len(c.Applications) {
+		text += "The other applications are not touched, and backups go on."
+	} else {
+		text += "Backups go on as soon as it is done."
+	}
+	for _, a := range Broken(c.Applications) {
+		if a.Workload == backup.WorkloadExchange && a.Problem.Kind == backup.ProblemApplicationGone {
+			text += " The custom role is then given to the new Exchange application, which takes a second authorization."
+		}
+	}
+	return text
+}
+
+// needsConsent says whether the main application's consent seems to be gone.
+func (c Connection) needsConsent() bool {
+	for _, kind := range []backup.ProblemKind{c.Connection.Problem.Kind, c.Role.Problem.Kind} {
+		if kind == backup.ProblemConsentMissing || kind == backup.ProblemSignInExpired {
+			return true
+		}
+	}
+	return false
 }
 
 // applicationState is how a sub-application stands once it is set up.

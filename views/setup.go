@@ -108,6 +108,35 @@ func (v Setup) title() string {
 	return "Add Backup"
 }
 
+// repairs says whether applications that are there are made whole, rather than
+// made.
+func (v Setup) repairs() bool { return v.Authorization.Purpose == backup.PurposeRepair }
+
+// undoes says whether giving up removes the applications from the tenant: they
+// were made by this authorization.
+func (v Setup) undoes() bool {
+	return v.Authorization.Purpose == backup.PurposeConnect || v.Authorization.Purpose == backup.PurposeMigrate
+}
+
+// createTitle names the step that makes applications.
+func (v Setup) createTitle() string {
+	if v.repairs() {
+		if len(v.Applications) == 1 {
+			return "Repair the application"
+		}
+		return "Repair the applications"
+	}
+	return "Create Backup Application"
+}
+
+// giveUp is the link that leads to giving up.
+func (v Setup) giveUp() string {
+	if v.undoes() {
+		return "Give up and remove what was made"
+	}
+	return "Give up"
+}
+
 // Waits says whether the page waits for work in the background, so that it
 // has to ask how that stands.
 func (v Setup) Waits() bool {
@@ -217,6 +246,8 @@ func applicationProgress(a backup.SubApplication) string {
 		return "Ready"
 	case backup.ApplicationRemoved:
 		return "Removed"
+	case backup.ApplicationBroken:
+		return "Looking at what the tenant has of it"
 	}
 	return "Unknown"
 }

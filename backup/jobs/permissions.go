@@ -48,7 +48,8 @@ func (w *checkPermissions) Work(ctx context.Context, job *river.Job[backup.Check
 		return fmt.Errorf("read sub-applications: %w", err)
 	}
 	check.OrgID, check.ConnectionID, check.Applications = conn.OrgID, conn.ID, []backup.ApplicationCheck{}
-	check.NextAt = time.Now().Add(checkEvery)
+	start := time.Now()
+	check.NextAt = start.Add(checkEvery)
 	for _, app := range apps {
 		if app.State == backup.ApplicationRemoved {
 			continue
@@ -58,11 +59,11 @@ func (w *checkPermissions) Work(ctx context.Context, job *river.Job[backup.Check
 			return err
 		}
 		if got.Problem != nil {
-			check.NextAt = time.Now().Add(checkBrokenAgain)
+			check.NextAt = start.Add(checkBrokenAgain)
 		}
 		check.Applications = append(check.Applications, got)
 	}
-	check.CheckedAt = time.Now()
+	check.CheckedAt = start // who asks from now on gets a newer answer
 	return w.save(context.WithoutCancel(ctx), conn, check)
 }
 

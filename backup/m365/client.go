@@ -178,3 +178,6 @@ type TenantInfo struct {
 	Domains       []string
 	HasExchange   bool // a plan with mailboxes is on
 }
+
+// ClientID returns the client id of the main application.
+func (c *Client) ClientID() string { return c.id }
