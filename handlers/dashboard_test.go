@@ -218,7 +218,7 @@ func TestStatusGroupsFailuresByCause(t *testing.T) {
 	_, doc = b.get("/settings/credentials")
 	says(t, doc, "Custom Role Status Pending, next try in 29 min")
 	says(t, doc, "Paused until it is Connected: public folder backup and restore, and journaling (Archiver plan).")
-	says(t, doc, "Mail.Read Application Read the messages")
+	says(t, doc, "What was asked, what the tenant grants, and what beyond")
 	_, doc = p.as(nestorMail).get("/status")
 	says(t, doc, "Nothing is connected yet.")
 }
