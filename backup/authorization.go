@@ -74,8 +74,9 @@ type SignInPurpose string
 
 // The purposes.
 const (
-	SignInConsent SignInPurpose = "consent" // Graph: make the applications
-	SignInRole    SignInPurpose = "role"    // Exchange: run the cmdlets in this browser
+	SignInConsent       SignInPurpose = "consent"       // Graph: make the applications
+	SignInAdministrator SignInPurpose = "administrator" // Graph: make or remove the backup administrator
+	SignInRole          SignInPurpose = "role"          // Exchange: run the cmdlets in this browser
 )
 
 // DeviceAttempt is a device code shown to the browser that asked for it.

@@ -43,7 +43,41 @@ type Connection struct {
 	CreatedAt    time.Time
 	ReadyAt      time.Time // when the wizard was completed, zero before
 	ListedAt     time.Time // when the accounts were last listed, zero if never
+	// Administrator is the backup administrator in the tenant. After a
+	// migration it stays known until it is deleted there.
+	Administrator Administrator
+	// RevertedAt is when the connection was sent back to the backup
+	// administrator, who has not authorized again since; zero if that is not so.
+	RevertedAt time.Time
 }
+
+// Administrator is the account of the legacy method, and the permissions of the
+// main application that go with it.
+type Administrator struct {
+	ID       string // object id, "" before it was made
+	UPN      string // chosen before it is made, "" if there is none
+	Password Secret // sealed; erased once it was shown
+}
+
+// IsZero says whether there is no backup administrator.
+func (a Administrator) IsZero() bool { return a.UPN == "" }
+
+// ByMainApplication says whether the main application reads the connection's
+// tenant, rather than the sub-applications. A connection that was sent back to
+// the backup administrator goes on with its sub-applications until there is one.
+func (c Connection) ByMainApplication() bool {
+	return c.Method == MethodBackupAdministrator && c.RevertedAt.IsZero()
+}
+
+// Legacy says whether the connection works by the legacy method, so that it
+// can be migrated.
+func (c Connection) Legacy() bool {
+	return c.Method == MethodBackupAdministrator && !c.ReadyAt.IsZero()
+}
+
+// AdministratorMarker is what tells the connection's backup administrator from
+// another account of that name in the tenant.
+func (c Connection) AdministratorMarker() string { return "holdfast:" + string(c.ID) }
 
 // ApplicationState says how far a sub-application is made.
 type ApplicationState string

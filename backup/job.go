@@ -22,6 +22,16 @@ type CreateAdministratorJob struct {
 // Kind names the job.
 func (CreateAdministratorJob) Kind() string { return "create_administrator" }
 
+// RemoveAdministratorJob removes the backup administrator from the tenant, and
+// the permissions that the main application was granted beside it.
+type RemoveAdministratorJob struct {
+	OrgID           OrgID           `json:"org_id" river:"unique"`
+	AuthorizationID AuthorizationID `json:"authorization_id" river:"unique"`
+}
+
+// Kind names the job.
+func (RemoveAdministratorJob) Kind() string { return "remove_administrator" }
+
 // RemoveApplicationsJob removes the applications of an authorization's
 // workloads from the tenant.
 type RemoveApplicationsJob struct {
@@ -41,6 +51,8 @@ func (a Authorization) StepJob() Job {
 	switch a.Step {
 	case StepCreateAdministrator:
 		return CreateAdministratorJob{OrgID: a.OrgID, AuthorizationID: a.ID}
+	case StepRemoveAdministrator:
+		return RemoveAdministratorJob{OrgID: a.OrgID, AuthorizationID: a.ID}
 	case StepCreateApplications:
 		return CreateApplicationsJob{OrgID: a.OrgID, AuthorizationID: a.ID}
 	case StepRemoveApplications:

@@ -10,12 +10,13 @@ type Purpose string
 
 // The purposes. Which steps each has is in StepsOf.
 const (
-	PurposeConnect Purpose = "connect" // Add Backup: makes a connection
-	PurposeMigrate Purpose = "migrate" // from the backup administrator to least privilege; backups go on meanwhile
-	PurposeRepair  Purpose = "repair"  // makes the applications of the named workloads whole again
-	PurposeRole    Purpose = "role"    // makes the custom role whole again, nothing else
-	PurposeRenew   Purpose = "renew"   // Re-authenticate: consent to the main application again
-	PurposeRemove  Purpose = "remove"  // removes the applications of the named workloads from the tenant
+	PurposeConnect Purpose = "connect"  // Add Backup: makes a connection
+	PurposeMigrate Purpose = "migrate"  // from the backup administrator to least privilege; backups go on meanwhile
+	PurposeRepair  Purpose = "repair"   // makes the applications of the named workloads whole again
+	PurposeRole    Purpose = "role"     // makes the custom role whole again, nothing else
+	PurposeRenew   Purpose = "renew"    // Re-authenticate: consent to the main application again
+	PurposeRemove  Purpose = "remove"   // removes the applications of the named workloads from the tenant
+	PurposeCleanUp Purpose = "clean_up" // after a migration: removes the backup administrator and what the main application was granted for it
 )
 
 // Step is where an authorization stands.
@@ -27,6 +28,7 @@ const (
 	StepCreateAdministrator Step = "create_administrator" // legacy: the job makes the backup administrator and grants the main application
 	StepCreateApplications  Step = "create_applications"  // the job makes the sub-applications, or makes them whole
 	StepRemoveApplications  Step = "remove_applications"  // the job removes them
+	StepRemoveAdministrator Step = "remove_administrator" // the job removes the backup administrator and the main application's grants
 	StepDeviceAuthorization Step = "device_authorization" // automated flow: code or browser sign-in for the cmdlets
 	StepRunScript           Step = "run_script"           // manual flow: the person runs the script
 	StepVerify              Step = "verify"               // the job runs or checks the custom role
@@ -39,7 +41,7 @@ const (
 // InBackground says whether a job does the step, rather than a person.
 func (s Step) InBackground() bool {
 	switch s {
-	case StepCreateAdministrator, StepCreateApplications, StepRemoveApplications, StepVerify:
+	case StepCreateAdministrator, StepRemoveAdministrator, StepCreateApplications, StepRemoveApplications, StepVerify:
 		return true
 	}
 	return false
@@ -56,6 +58,8 @@ func StepsOf(purpose Purpose, method Method, flow Flow, workloads []Workload) []
 		return []Step{StepConsent, StepDone}
 	case purpose == PurposeRemove:
 		return []Step{StepConsent, StepRemoveApplications, StepDone}
+	case purpose == PurposeCleanUp:
+		return []Step{StepConsent, StepRemoveAdministrator, StepDone}
 	case method == MethodBackupAdministrator:
 		steps = []Step{StepConsent, StepCreateAdministrator}
 	default:
@@ -95,6 +99,15 @@ func (a Authorization) Next(step Step) Step {
 
 // RoleStep returns the step in which a person sees to the custom role.
 func (a Authorization) RoleStep() Step { return roleSteps(a.Flow)[0] }
+
+// ConsentPurpose says what the sign-in of StepConsent asks for: the backup
+// administrator takes more than the applications.
+func (a Authorization) ConsentPurpose() SignInPurpose {
+	if steps := a.Steps(); slices.Contains(steps, StepCreateAdministrator) || slices.Contains(steps, StepRemoveAdministrator) {
+		return SignInAdministrator
+	}
+	return SignInConsent
+}
 
 // Active says whether the authorization still waits for something.
 func (a Authorization) Active() bool { return a.Step != StepDone && a.Step != StepAbandoned }

@@ -77,5 +77,5 @@ func (s *Server) startMicrosoft365(w http.ResponseWriter, r *http.Request) error
 	if err != nil {
 		return fmt.Errorf("start the authorization: %w", err)
 	}
-	return s.leave(w, r, auth, backup.SignInConsent, "")
+	return s.leave(w, r, auth, auth.ConsentPurpose(), "")
 }

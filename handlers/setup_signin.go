@@ -33,7 +33,7 @@ func (s *Server) startSignIn(w http.ResponseWriter, r *http.Request) error {
 	if !ok {
 		return err
 	}
-	return s.leave(w, r, auth, backup.SignInConsent, r.PostFormValue("then"))
+	return s.leave(w, r, auth, auth.ConsentPurpose(), r.PostFormValue("then"))
 }
 
 // startBrowser leaves for Microsoft to get the token for the cmdlets in this browser.

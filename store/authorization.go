@@ -86,7 +86,7 @@ func (s *Store) AuthorizationByState(ctx context.Context, org backup.OrgID, stat
 // wait for a background job since before a time.
 func (s *Store) WaitingAuthorizations(ctx context.Context, before time.Time) ([]backup.Authorization, error) {
 	return collect(ctx, s.read, s.scanAuthorization, `SELECT `+authorizationColumns+` FROM authorizations
-		WHERE step IN ('create_administrator', 'create_applications', 'remove_applications', 'verify') AND updated_at < $1 ORDER BY updated_at LIMIT 100`, millis(before))
+		WHERE step IN ('create_administrator', 'remove_administrator', 'create_applications', 'remove_applications', 'verify') AND updated_at < $1 ORDER BY updated_at LIMIT 100`, millis(before))
 }
 
 // StartAuthorization stores a new authorization. An organization has one
@@ -222,8 +222,14 @@ func (s *Store) completeConnection(ctx context.Context, tx *sql.Tx, a backup.Aut
 			return fmt.Errorf("forget the custom role: %w", err)
 		}
 	}
-	if err := execOne(ctx, tx, `UPDATE connections SET method = $1, workloads = $2, problem = '' WHERE org_id = $3 AND id = $4`,
-		a.Method, workloadsText(conn.Workloads), a.OrgID, a.ConnectionID); err != nil {
+	reverted := conn.RevertedAt
+	if a.Method == backup.MethodBackupAdministrator && a.Purpose == backup.PurposeRepair {
+		conn.Workloads, reverted = a.Workloads, time.Time{} // the administrator has authorized
+	} else if a.Purpose == backup.PurposeMigrate {
+		reverted = time.Time{}
+	}
+	if err := execOne(ctx, tx, `UPDATE connections SET method = $1, workloads = $2, problem = '', reverted_at = $3 WHERE org_id = $4 AND id = $5`,
+		a.Method, workloadsText(conn.Workloads), millis(reverted), a.OrgID, a.ConnectionID); err != nil {
 		return fmt.Errorf("complete connection: %w", err)
 	}
 	return nil

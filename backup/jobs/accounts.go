@@ -29,11 +29,11 @@ func (w *listAccounts) Work(ctx context.Context, job *river.Job[backup.ListAccou
 	if err != nil {
 		return fmt.Errorf("read connection %s: %w", job.Args.ConnectionID, err)
 	}
-	app, err := w.application(ctx, conn, backup.WorkloadMail)
+	app, err := w.source(ctx, conn, backup.WorkloadMail)
 	if err != nil {
 		return err
 	}
-	accounts, _, err := w.apps.get(w.Microsoft, conn.TenantID, app).Accounts(ctx)
+	accounts, _, err := app.Accounts(ctx)
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
@@ -74,17 +74,24 @@ type appKey struct {
 	end    int64 // a renewed certificate is another client
 }
 
+// main is the client of the main application in a tenant.
+func (c *appCache) main(client *m365.Client, tenant string) *m365.App {
+	return c.kept(appKey{tenant: tenant}, func() *m365.App { return client.MainApp(tenant) })
+}
+
 func (c *appCache) get(client *m365.Client, tenant string, app backup.SubApplication) *m365.App {
 	key := appKey{tenant: tenant, id: app.ID, appID: app.AppID, end: app.NotAfter.UnixMilli()}
+	return c.kept(key, func() *m365.App { return client.App(tenant, app) })
+}
+
+func (c *appCache) kept(key appKey, make func() *m365.App) *m365.App {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.apps == nil {
 		c.apps = map[appKey]*m365.App{}
 	}
-	if a, ok := c.apps[key]; ok {
-		return a
+	if c.apps[key] == nil {
+		c.apps[key] = make()
 	}
-	a := client.App(tenant, app)
-	c.apps[key] = a
-	return a
+	return c.apps[key]
 }

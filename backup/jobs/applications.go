@@ -120,34 +120,15 @@ func (w *undo) Work(ctx context.Context, job *river.Job[backup.UndoJob]) error {
 	if err != nil {
 		return fmt.Errorf("read authorization %s: %w", job.Args.AuthorizationID, err)
 	}
-	apps, err := w.Store.SubApplications(ctx, auth.OrgID, auth.ConnectionID)
-	if err != nil {
-		return fmt.Errorf("read sub-applications: %w", err)
-	}
-	if !madeByWizard(auth.Purpose) {
-		apps = nil // the connection lives on, with all that it has
-	}
-	for _, app := range apps {
-		if app.State == backup.ApplicationRemoved {
-			continue
+	if err := w.undo(ctx, auth); err != nil {
+		if backup.AsProblem(err).Temporary && job.Attempt < job.MaxAttempts {
+			return err
 		}
-		// A planned application may exist all the same: its creation may have
-		// got no answer. RemoveApplication looks for it.
-		if err := w.remove(ctx, auth.SetupToken, app); err != nil {
-			if backup.AsProblem(err).Temporary && job.Attempt < job.MaxAttempts {
-				return err
-			}
-			return errors.Join(river.JobCancel(err), w.change(ctx, auth.OrgID, auth.ID, func(a *backup.Authorization) bool {
-				a.Problem = *backup.AsProblem(err)
-				a.SetupToken, a.SetupTokenExpiresAt = nil, time.Time{}
-				return true
-			}))
-		}
-	}
-	if auth.ConnectionID != "" && madeByWizard(auth.Purpose) {
-		if err := w.Store.DeleteConnection(ctx, auth.OrgID, auth.ConnectionID); err != nil && !errors.Is(err, backup.ErrNotFound) {
-			return fmt.Errorf("delete connection %s: %w", auth.ConnectionID, err)
-		}
+		return errors.Join(river.JobCancel(err), w.change(ctx, auth.OrgID, auth.ID, func(a *backup.Authorization) bool {
+			a.Problem = *backup.AsProblem(err)
+			a.SetupToken, a.SetupTokenExpiresAt = nil, time.Time{}
+			return true
+		}))
 	}
 	return w.change(ctx, auth.OrgID, auth.ID, func(a *backup.Authorization) bool {
 		a.Problem = backup.Problem{}
@@ -156,9 +137,54 @@ func (w *undo) Work(ctx context.Context, job *river.Job[backup.UndoJob]) error {
 	})
 }
 
-// madeByWizard says whether an authorization that is given up takes with it
-// what stands in its connection's rows: it made them. A repair or a removal
-// finds them, and leaves what is there.
-func madeByWizard(purpose backup.Purpose) bool {
-	return purpose == backup.PurposeConnect || purpose == backup.PurposeMigrate
+// undo removes what auth made, in the tenant and here: all of a connection that
+// was to be, of a migration the sub-applications. The other purposes find what
+// they work on, and leave it.
+func (w *undo) undo(ctx context.Context, auth backup.Authorization) error {
+	if auth.ConnectionID == "" || (auth.Purpose != backup.PurposeConnect && auth.Purpose != backup.PurposeMigrate) {
+		return nil
+	}
+	conn, err := w.Store.Connection(ctx, auth.OrgID, auth.ConnectionID)
+	if errors.Is(err, backup.ErrNotFound) {
+		return nil // it was given up before there was one
+	}
+	if err != nil {
+		return fmt.Errorf("read connection %s: %w", auth.ConnectionID, err)
+	}
+	if auth.Purpose == backup.PurposeMigrate && !conn.ByMainApplication() {
+		return nil // the sub-applications are what backs up
+	}
+	if err := w.removeAll(ctx, auth); err != nil {
+		return err
+	}
+	if auth.Purpose == backup.PurposeMigrate {
+		return w.Store.ForgetMigration(ctx, auth.OrgID, auth.ConnectionID)
+	}
+	if !conn.Administrator.IsZero() {
+		if err := w.dropAdministrator(ctx, auth.SetupToken, conn); err != nil {
+			return err
+		}
+	}
+	if err := w.Store.DeleteConnection(ctx, auth.OrgID, auth.ConnectionID); err != nil && !errors.Is(err, backup.ErrNotFound) {
+		return fmt.Errorf("delete connection %s: %w", auth.ConnectionID, err)
+	}
+	return nil
+}
+
+// removeAll removes the sub-applications of the connection from the tenant. A
+// planned one may exist all the same: its creation may have got no answer.
+func (w *undo) removeAll(ctx context.Context, auth backup.Authorization) error {
+	apps, err := w.Store.SubApplications(ctx, auth.OrgID, auth.ConnectionID)
+	if err != nil {
+		return fmt.Errorf("read sub-applications: %w", err)
+	}
+	for _, app := range apps {
+		if app.State == backup.ApplicationRemoved {
+			continue
+		}
+		if err := w.remove(ctx, auth.SetupToken, app); err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -42,7 +42,7 @@ func (w *backUp) Work(ctx context.Context, job *river.Job[backup.BackupJob]) err
 	if err != nil {
 		return fmt.Errorf("read connection %s: %w", mailbox.ConnectionID, err)
 	}
-	app, err := w.application(ctx, conn, backup.WorkloadMail)
+	app, err := w.source(ctx, conn, backup.WorkloadMail)
 	if err != nil {
 		return err
 	}
@@ -53,7 +53,7 @@ func (w *backUp) Work(ctx context.Context, job *river.Job[backup.BackupJob]) err
 	} else if err != nil {
 		return fmt.Errorf("start run: %w", err)
 	}
-	result, runErr := w.run(ctx, mailbox, &run, w.apps.get(w.Microsoft, conn.TenantID, app).Mailbox(mailbox.ProviderID))
+	result, runErr := w.run(ctx, mailbox, &run, app.Mailbox(mailbox.ProviderID))
 	if err := w.finish(context.WithoutCancel(ctx), conn, run, result, runErr, ctx.Err() != nil); err != nil {
 		return fmt.Errorf("record run %s: %w", run.ID, err)
 	}

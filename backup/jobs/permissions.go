@@ -107,7 +107,7 @@ func (w *checkPermissions) check(ctx context.Context, conn backup.Connection, ap
 	if err := w.Store.SetSubApplicationProblem(save, app.OrgID, app.ID, problem); err != nil {
 		return got, fmt.Errorf("save the state of %s: %w", app.DisplayName, err)
 	}
-	if app.Workload != backup.WorkloadMail {
+	if app.Workload != backup.WorkloadMail || conn.ByMainApplication() {
 		return got, nil
 	}
 	if !problem.IsZero() || breaks(conn.Problem.Kind) {

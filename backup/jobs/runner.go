@@ -85,6 +85,8 @@ func (r *Runner) Run(ctx context.Context) error {
 func (r *Runner) config(holder string) *river.Config {
 	workers := river.NewWorkers()
 	river.AddWorker(workers, &createApplications{Runner: r})
+	river.AddWorker(workers, &createAdministrator{Runner: r})
+	river.AddWorker(workers, &removeAdministrator{Runner: r})
 	river.AddWorker(workers, &verifyRole{Runner: r})
 	river.AddWorker(workers, &listAccounts{Runner: r})
 	river.AddWorker(workers, &undo{Runner: r})

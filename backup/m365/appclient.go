@@ -39,6 +39,9 @@ type tokenSource struct {
 	appID       string
 	certificate *Certificate
 	made        time.Time // last change of the row; says whether the application is young
+	// sign adds the application's credential to a form for an endpoint.
+	sign     func(form url.Values, endpoint string) error
+	meanings []map[string]meaning // of Entra's refusals, the more special ones first
 
 	busy chan struct{} // a mutex that gives up with the context
 	held map[string]heldToken
@@ -64,9 +67,41 @@ func (c *Client) tokens(tenant string, app backup.SubApplication) (*tokenSource,
 			Text: "The key of Holdfast's application could not be read. Create the application anew under Settings, Credentials."}
 	}
 	s := &tokenSource{client: c, tenant: tenant, appID: app.AppID, certificate: certificate, made: app.UpdatedAt,
-		busy: make(chan struct{}, 1), held: map[string]heldToken{}}
+		meanings: []map[string]meaning{applicationMeanings}, busy: make(chan struct{}, 1), held: map[string]heldToken{}}
+	s.sign = s.assert
 	c.apps[key] = s
 	return s, nil
+}
+
+// assert signs in with the sub-application's certificate.
+func (s *tokenSource) assert(form url.Values, endpoint string) error {
+	assertion, err := s.certificate.assertion(s.appID, endpoint, time.Now())
+	if err != nil {
+		return err
+	}
+	form.Set("client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-bearer")
+	form.Set("client_assertion", assertion)
+	return nil
+}
+
+// mainTokens returns the one token source of the main application in a tenant
+// that was authorized by a backup administrator. Its permissions may be a
+// moment old at any time, as after a re-authorization.
+func (c *Client) mainTokens(tenant string) *tokenSource {
+	key := tenant + "/" + c.id
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if s := c.apps[key]; s != nil {
+		return s
+	}
+	s := &tokenSource{client: c, tenant: tenant, appID: c.id, meanings: []map[string]meaning{mainMeanings, applicationMeanings},
+		busy: make(chan struct{}, 1), held: map[string]heldToken{}}
+	s.sign = func(form url.Values, endpoint string) error {
+		form.Set("client_id", c.id)
+		return c.authenticate(form, endpoint)
+	}
+	c.apps[key] = s
+	return s
 }
 
 // token returns a token for a resource, from memory while it is good.
@@ -98,20 +133,17 @@ func (s *tokenSource) token(ctx context.Context, resource string) (backup.Secret
 func (s *tokenSource) fetch(ctx context.Context, resource string, wait time.Duration) (tokens, error) {
 	endpoint := s.client.endpoint(s.tenant, "token")
 	for start, try := time.Now(), 0; ; try++ {
-		assertion, err := s.certificate.assertion(s.appID, endpoint, time.Now())
-		if err != nil {
+		form := url.Values{"grant_type": {"client_credentials"}, "client_id": {s.appID}, "scope": {resource + "/.default"}}
+		if err := s.sign(form, endpoint); err != nil {
 			return tokens{}, backup.AsProblem(err)
 		}
-		t, refused, err := s.client.token(ctx, s.tenant, url.Values{
-			"grant_type": {"client_credentials"}, "client_id": {s.appID}, "scope": {resource + "/.default"},
-			"client_assertion_type": {"urn:ietf:params:oauth:client-assertion-type:jwt-bearer"}, "client_assertion": {assertion},
-		})
+		t, refused, err := s.client.token(ctx, s.tenant, form)
 		if refused == nil {
 			return t, err
 		}
 		pause := min(2*time.Second<<min(try, 4), 20*time.Second)
 		if !freshApplication(*refused) || time.Since(start)+pause > wait {
-			return tokens{}, entraProblem(*refused, err, applicationMeanings)
+			return tokens{}, entraProblem(*refused, err, s.meanings...)
 		}
 		if err := sleep(ctx, pause); err != nil {
 			return tokens{}, err
@@ -151,6 +183,14 @@ func (c *Client) App(tenantID string, app backup.SubApplication) *App {
 	if a.source, a.err = c.tokens(tenantID, app); a.err == nil {
 		a.adapter, a.err = c.newAdapter(func(ctx context.Context) (backup.Secret, error) { return a.source.token(ctx, graphResource) })
 	}
+	return a
+}
+
+// MainApp returns the main application at work in the tenant tenantID, which a
+// backup administrator authorized. It does not connect.
+func (c *Client) MainApp(tenantID string) *App {
+	a := &App{client: c, id: tenantID + "/" + c.id, source: c.mainTokens(tenantID)}
+	a.adapter, a.err = c.newAdapter(func(ctx context.Context) (backup.Secret, error) { return a.source.token(ctx, graphResource) })
 	return a
 }
 

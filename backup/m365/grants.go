@@ -127,8 +127,16 @@ func (m *applicationMaker) prove(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := source.prove(ctx, backup.WorkloadPermissions(m.app.Workload)); err != nil {
+		return err
+	}
+	return m.reached(backup.ApplicationReady)
+}
+
+// prove waits until Entra issues tokens with the permissions.
+func (s *tokenSource) prove(ctx context.Context, permissions []backup.Permission) error {
 	wanted := map[string][]string{}
-	for _, p := range backup.WorkloadPermissions(m.app.Workload) {
+	for _, p := range permissions {
 		resource := graphResource
 		if p.ResourceID == backup.ResourceExchange {
 			resource = exchangeResource
@@ -139,7 +147,7 @@ func (m *applicationMaker) prove(ctx context.Context) error {
 	for resource, names := range wanted {
 		for try := 0; ; try++ {
 			// Not from memory: a token keeps the roles that it was issued with.
-			t, err := source.fetch(ctx, resource, freshWait)
+			t, err := s.fetch(ctx, resource, freshWait)
 			if err != nil {
 				return err
 			}
@@ -159,7 +167,7 @@ func (m *applicationMaker) prove(ctx context.Context) error {
 			}
 		}
 	}
-	return m.reached(backup.ApplicationReady)
+	return nil
 }
 
 // rolesOf reads the roles of an access token for a diagnosis. Such tokens are

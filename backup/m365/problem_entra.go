@@ -161,6 +161,22 @@ var applicationMeanings = map[string]meaning{
 	"53003": workloadPolicy, "530032": workloadPolicy, "530034": workloadPolicy, "530035": workloadPolicy, "53000": workloadPolicy, "53001": workloadPolicy,
 }
 
+// mainMeanings are for the main application where it signs in by itself: in
+// tenants that a backup administrator authorized.
+var mainMeanings = map[string]meaning{
+	"700016": mainGone, "7000229": mainGone, "unauthorized_client": mainGone, "65001": mainGone,
+	"7000112": {backup.ProblemApplicationOff,
+		"Holdfast's main application is disabled in the tenant. Enable it in the Entra admin center under Enterprise applications, Properties, Enabled for users to sign in.", false},
+	"7000215": mainCredential, "700027": mainCredential, "700030": mainCredential, "7000218": mainCredential, "7000222": mainCredential, "invalid_client": mainCredential,
+}
+
+var (
+	mainGone = meaning{backup.ProblemConsentMissing,
+		"The tenant no longer lets Holdfast's main application in. The backup administrator has to authorize it again under Settings, Credentials.", false}
+	mainCredential = meaning{backup.ProblemCredential,
+		"Microsoft does not accept the credential of Holdfast's main application. Whoever runs this Holdfast has to renew it in its configuration.", false}
+)
+
 var (
 	applicationGone = meaning{backup.ProblemApplicationGone,
 		"Holdfast's application, or its enterprise application, was deleted in the tenant. Restore it in the Entra admin center under App registrations, Deleted applications (within 30 days), or create it anew under Settings, Credentials.", false}

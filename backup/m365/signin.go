@@ -36,20 +36,30 @@ const (
 	scopeGrants       = "https://graph.microsoft.com/AppRoleAssignment.ReadWrite.All"
 	scopeOrganization = "https://graph.microsoft.com/Organization.Read.All"
 	scopeExchange     = "https://outlook.office365.com/Exchange.Manage"
+	// The backup administrator's, instead of scopeApplications.
+	scopeReadApplications = "https://graph.microsoft.com/Application.Read.All"
+	scopeUsers            = "https://graph.microsoft.com/User.ReadWrite.All"
+	scopeRoles            = "https://graph.microsoft.com/RoleManagement.ReadWrite.Directory"
 )
 
 // scopes returns what a sign-in asks for.
 func scopes(p backup.SignInPurpose) []string {
-	if p == backup.SignInRole {
+	switch p {
+	case backup.SignInRole:
 		return []string{"openid", "profile", "offline_access", scopeExchange}
+	case backup.SignInAdministrator:
+		return []string{"openid", "profile", scopeReadApplications, scopeGrants, scopeOrganization, scopeUsers, scopeRoles}
 	}
 	return []string{"openid", "profile", scopeApplications, scopeGrants, scopeOrganization}
 }
 
 // needed returns the short names that a grant must have to be of use.
 func needed(p backup.SignInPurpose) []string {
-	if p == backup.SignInRole {
+	switch p {
+	case backup.SignInRole:
 		return []string{"Exchange.Manage"}
+	case backup.SignInAdministrator:
+		return []string{"Application.Read.All", "AppRoleAssignment.ReadWrite.All", "Organization.Read.All", "User.ReadWrite.All", "RoleManagement.ReadWrite.Directory"}
 	}
 	return []string{"Application.ReadWrite.All", "AppRoleAssignment.ReadWrite.All", "Organization.Read.All"}
 }

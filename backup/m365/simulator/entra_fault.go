@@ -31,6 +31,8 @@ var namedFaults = []string{
 	"credential_invalid_lifetime",   // 400 CredentialInvalidLifetimeAsPerAppPolicy
 	"audience_not_allowed",          // POST /applications: 400
 	"host_not_verified",             // POST /applications: 400
+	"user_password_refused",         // POST /users: 400, the password does not comply
+	"role_principal_missing",        // roleAssignments: 404, the account is not known yet
 	"answer_lost",                   // the change is made, but the connection breaks
 	"users_delta_expired",           // GET /users/delta: 410
 	"roles_missing",                 // the token has no roles

@@ -39,7 +39,13 @@ func (w *world) returned(r reply) url.Values {
 // the scopes that making applications takes.
 func (w *world) adminToken(upn string) string {
 	w.Helper()
-	config := oauth2.Config{ClientID: simulator.MainClientID, ClientSecret: secret, RedirectURL: redirect, Scopes: strings.Fields(setup),
+	return w.scopedToken(upn, setup)
+}
+
+// scopedToken signs somebody in for other permissions.
+func (w *world) scopedToken(upn, scopes string) string {
+	w.Helper()
+	config := oauth2.Config{ClientID: simulator.MainClientID, ClientSecret: secret, RedirectURL: redirect, Scopes: strings.Fields(scopes),
 		Endpoint: oauth2.Endpoint{AuthURL: loginURL + "/organizations/oauth2/v2.0/authorize", TokenURL: loginURL + "/organizations/oauth2/v2.0/token"}}
 	verifier := oauth2.GenerateVerifier()
 	back := w.signIn(config.AuthCodeURL("state-1", oauth2.S256ChallengeOption(verifier), oauth2.SetAuthURLParam("prompt", "login")), upn, password)

@@ -13,6 +13,7 @@ func (s *Simulator) directoryRoutes() {
 	s.principalRoutes()
 	s.grantRoutes()
 	s.deletedRoutes()
+	s.roleRoutes()
 	s.graph("GET", "/organization", s.listOrganization)
 	s.graph("GET", "/organization/{organization-id}", s.showOrganization)
 	s.graph("GET", "/domains", s.listDomains)

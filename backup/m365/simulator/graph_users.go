@@ -51,7 +51,7 @@ func userObject(t *tenant, u *user) object {
 		"id": u.ID, "displayName": u.Name, "givenName": orNil(u.GivenName), "surname": orNil(u.Surname), "userPrincipalName": u.UPN, "mail": orNil(u.Mail),
 		"mailNickname": nick, "accountEnabled": u.Enabled, "userType": kind, "createdDateTime": stamp(u.Created), "deletedDateTime": stamp(u.DeletedAt),
 		"assignedLicenses": licences, "assignedPlans": plans, "proxyAddresses": proxies, "otherMails": []string{}, "businessPhones": []string{}, "imAddresses": []string{},
-		"jobTitle": nil, "mobilePhone": nil, "officeLocation": nil, "preferredLanguage": nil, "department": nil, "companyName": nil, "city": nil, "country": nil,
+		"jobTitle": orNil(u.JobTitle), "mobilePhone": nil, "officeLocation": nil, "preferredLanguage": nil, "department": orNil(u.Department), "companyName": nil, "city": nil, "country": nil,
 		"usageLocation": t.Country, "onPremisesSyncEnabled": nil, "onPremisesImmutableId": nil, "employeeId": nil, "externalUserState": nil, "isResourceAccount": nil,
 		"signInSessionsValidFromDateTime": stamp(u.ValidFrom), "showInAddressList": nil,
 	}
@@ -59,6 +59,8 @@ func userObject(t *tenant, u *user) object {
 
 func (s *Simulator) userRoutes() {
 	s.graph("GET", "/users", s.listUsers)
+	s.graph("POST", "/users", s.createUser)
+	s.graph("DELETE", "/users/{user-id}", s.deleteUser)
 	s.graph("GET", "/users/delta", s.usersDelta)
 	s.graph("GET", "/users/{user-id}", s.showUser)
 	s.graph("GET", "/users/{user-id}/licenseDetails", s.listLicences)
@@ -123,7 +125,7 @@ func (s *Simulator) countUsers(w *answer, r *http.Request, c *caller) {
 func (s *Simulator) showUser(w *answer, r *http.Request, c *caller) {
 	wide(r, c)
 	u := c.Tenant.userOf(r.PathValue("user-id"))
-	if u == nil {
+	if u == nil || !s.seen(c.Tenant, u.VisibleAt) {
 		s.notFound(w, r.PathValue("user-id"))
 		return
 	}

@@ -54,6 +54,8 @@ type user struct {
 	Surname      string
 	Mail         string // primary address, "" without one
 	Password     string
+	JobTitle     string
+	Department   string
 	Enabled      bool
 	Guest        bool
 	Kind         string   // user, shared, room or equipment
@@ -67,6 +69,7 @@ type user struct {
 	ValidFrom    time.Time // tokens from before are revoked
 	NoPowerShell bool      // EXOModuleEnabled is $false
 	Mailbox      *mailbox  // nil if there never was one
+	VisibleAt    time.Time // when other replicas have it; zero for those of the world
 }
 
 // application is an app registration.
