@@ -45,7 +45,7 @@ check: generate
 	go test ./...
 
 bench:
-	go test -run '^$$' -bench . -benchtime 1x -count 1 ./backup/bench/... 
+	go test -run '^$$' -bench . -benchtime 1x -count 1 ./backup/repo ./backup/engine ./backup/jobs ./handlers ./cmd/holdfast
 
 clean:
 	rm -rf bin

@@ -1,6 +1,7 @@
 package handlers
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -22,18 +23,27 @@ var dashboardSorts = []string{"name", "status", "last", "items", "size"}
 
 // showDashboard shows how the organization's backups do.
 func (s *Server) showDashboard(w http.ResponseWriter, r *http.Request) error {
-	v, err := s.dashboardView(r)
+	v, err := s.dashboardPage(r)
 	if err != nil {
 		return err
+	}
+	return s.render(w, r, http.StatusOK, views.DashboardPage(s.frame(w, r, "Dashboard"), v))
+}
+
+// dashboardPage reads all that the whole page shows.
+func (s *Server) dashboardPage(r *http.Request) (views.Dashboard, error) {
+	v, err := s.dashboardView(r)
+	if err != nil {
+		return v, err
 	}
 	auth, err := s.Store.ActiveAuthorization(r.Context(), actor(r).Org.ID)
 	switch {
 	case err == nil:
 		v.UnderWay = &auth
 	case !errors.Is(err, backup.ErrNotFound):
-		return fmt.Errorf("read the authorization under way: %w", err)
+		return v, fmt.Errorf("read the authorization under way: %w", err)
 	}
-	return s.render(w, r, http.StatusOK, views.DashboardPage(s.frame(w, r, "Dashboard"), v))
+	return v, nil
 }
 
 // showDashboardLive is the part of the dashboard that changes while backups run.
@@ -46,24 +56,16 @@ func (s *Server) showDashboardLive(w http.ResponseWriter, r *http.Request) error
 }
 
 func (s *Server) dashboardView(r *http.Request) (views.Dashboard, error) {
-	ctx, a := r.Context(), actor(r)
+	// Each of these reads takes microseconds: to watch for a browser that goes
+	// away would cost more than to finish them.
+	ctx, a := context.WithoutCancel(r.Context()), actor(r)
 	v := views.Dashboard{Query: dashboardQuery(r), MayChange: a.OrgRole() == backup.RoleAdmin, Now: time.Now()}
-	var err error
-	if v.Counts, err = s.Store.MailboxCounts(ctx, a.Org.ID); err != nil {
-		return v, err
-	}
 	query := store.MailboxQuery{Status: v.Query.Status, Search: v.Query.Search, Sort: v.Query.Sort, Desc: v.Query.Desc, Page: v.Query.Page, PageSize: mailboxesPerPage}
-	switch {
-	case query.Search != "":
-	case query.Status != "":
-		query.Total = v.Counts[query.Status]
-	default:
-		query.Total = v.Counts.Total()
-	}
-	list, err := s.Store.Mailboxes(ctx, a.Org.ID, query)
+	counts, list, err := s.Store.MailboxBoard(ctx, a.Org.ID, query)
 	if err != nil {
 		return v, err
 	}
+	v.Counts = counts
 	v.Mailboxes = list.Mailboxes
 	v.Page = views.Pager{Page: v.Query.Page, Size: mailboxesPerPage, Total: list.Total, Path: "/dashboard", Query: v.Query.Values()}
 	summary, err := s.Store.Summary(ctx, a.Org.ID)
@@ -74,16 +76,16 @@ func (s *Server) dashboardView(r *http.Request) (views.Dashboard, error) {
 	if v.Days, err = s.Store.DayFigures(ctx, a.Org.ID, chartDays); err != nil {
 		return v, err
 	}
-	if v.Runs, err = s.running(r, a.Org.ID); err != nil {
+	if v.Runs, err = s.running(ctx, a.Org.ID); err != nil {
 		return v, err
 	}
-	v.Connections, err = s.connectionViews(ctx, a.Org.ID)
+	v.Connections, err = s.connectionStates(ctx, a.Org.ID)
 	return v, err
 }
 
 // running reads the runs under way, by mailbox.
-func (s *Server) running(r *http.Request, org backup.OrgID) (map[backup.MailboxID]backup.Run, error) {
-	runs, err := s.Store.RunningRuns(r.Context(), org)
+func (s *Server) running(ctx context.Context, org backup.OrgID) (map[backup.MailboxID]backup.Run, error) {
+	runs, err := s.Store.RunningRuns(ctx, org)
 	if err != nil {
 		return nil, fmt.Errorf("read the runs under way: %w", err)
 	}

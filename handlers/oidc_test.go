@@ -25,6 +25,8 @@ type issuer struct {
 	mock  *mockoidc.MockOIDC
 	forge func(jwt.MapClaims)
 	sign  *mockoidc.Keypair
+	// forged counts the tokens that were exchanged.
+	forged int
 }
 
 func newIssuer(t *testing.T) *issuer {
@@ -59,8 +61,15 @@ func (i *issuer) tamper(next http.Handler) http.Handler {
 			i.t.Errorf("token endpoint: %v", err)
 			return
 		}
+		given, ok := answer["id_token"].(string)
+		if !ok { // an error: the client's first guess of how to name itself
+			w.WriteHeader(rec.Code)
+			_, _ = w.Write(rec.Body.Bytes())
+			return
+		}
+		i.forged++
 		claims := jwt.MapClaims{}
-		if _, _, err := new(jwt.Parser).ParseUnverified(answer["id_token"].(string), claims); err != nil {
+		if _, _, err := new(jwt.Parser).ParseUnverified(given, claims); err != nil {
 			i.t.Errorf("ID token: %v", err)
 			return
 		}
@@ -203,6 +212,9 @@ func TestForgedTokensAreRefused(t *testing.T) {
 		if res, text := i.through(p.browser(), start, adeleThere); res.StatusCode != http.StatusUnprocessableEntity || !strings.Contains(text, "could not be trusted") {
 			t.Errorf("%s = %d %s", name, res.StatusCode, text)
 		}
+	}
+	if i.forged != 7 {
+		t.Errorf("%d forged tokens were looked at, want 7", i.forged)
 	}
 	i.forge, i.sign = nil, other
 	if res, _ := i.through(p.browser(), start, adeleThere); res.StatusCode != http.StatusUnprocessableEntity {

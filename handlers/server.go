@@ -87,8 +87,11 @@ func (s *Server) Handler() http.Handler {
 	protection.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, r, errCrossOrigin)
 	}))
-	return s.observe(s.headers(protection.Handler(http.MaxBytesHandler(mux, maxForm))))
+	return s.middleware(protection.Handler(http.MaxBytesHandler(mux, maxForm)))
 }
+
+// middleware is what every answer goes through.
+func (s *Server) middleware(next http.Handler) http.Handler { return s.observe(s.headers(next)) }
 
 // measured tells Answered about the requests of a route.
 func (s *Server) measured(pattern string, next http.Handler) http.Handler {

@@ -45,27 +45,39 @@ func (s *Server) showCredentials(w http.ResponseWriter, r *http.Request) error {
 	return s.render(w, r, http.StatusOK, views.CredentialsPage(s.frame(w, r, "Account Settings"), v))
 }
 
-// connectionViews reads the connections of an organization with what belongs
-// to them.
-func (s *Server) connectionViews(ctx context.Context, org backup.OrgID) ([]views.Connection, error) {
+// connectionStates reads the connections of an organization with their custom
+// roles and what the tenant grants.
+func (s *Server) connectionStates(ctx context.Context, org backup.OrgID) ([]views.Connection, error) {
 	connections, err := s.Store.Connections(ctx, org)
 	if err != nil {
 		return nil, fmt.Errorf("read connections: %w", err)
 	}
+	roles, err := s.Store.CustomRoles(ctx, org)
+	if err != nil {
+		return nil, err
+	}
 	list := make([]views.Connection, len(connections))
 	for i, c := range connections {
-		v := views.Connection{Connection: c, Permissions: backup.Permissions(c.Workloads)}
-		if v.Applications, err = s.Store.SubApplications(ctx, org, c.ID); err != nil {
-			return nil, fmt.Errorf("read sub-applications: %w", err)
-		}
-		v.Role, err = s.Store.CustomRole(ctx, org, c.ID)
-		if err != nil && !errors.Is(err, backup.ErrNotFound) {
-			return nil, fmt.Errorf("read custom role: %w", err)
-		}
-		if v.Check, err = s.Store.PermissionCheck(ctx, org, c.ID); err != nil && !errors.Is(err, backup.ErrNotFound) {
+		list[i] = views.Connection{Connection: c, Role: roles[c.ID]}
+		if list[i].Check, err = s.Store.PermissionCheck(ctx, org, c.ID); err != nil && !errors.Is(err, backup.ErrNotFound) {
 			return nil, fmt.Errorf("read permission check: %w", err)
 		}
-		list[i] = v
+	}
+	return list, nil
+}
+
+// connectionViews is connectionStates with the sub-applications and what was
+// asked for.
+func (s *Server) connectionViews(ctx context.Context, org backup.OrgID) ([]views.Connection, error) {
+	list, err := s.connectionStates(ctx, org)
+	if err != nil {
+		return nil, err
+	}
+	for i := range list {
+		list[i].Permissions = backup.Permissions(list[i].Workloads)
+		if list[i].Applications, err = s.Store.SubApplications(ctx, org, list[i].ID); err != nil {
+			return nil, fmt.Errorf("read sub-applications: %w", err)
+		}
 	}
 	return list, nil
 }

@@ -34,11 +34,7 @@ func (s *Store) Locate(ctx context.Context, tenant string, ids []repo.PieceID) (
 		for _, id := range ids[:n] {
 			args = append(args, piecePrefix(id))
 		}
-		stmt, err := s.prepared(ctx, locateSQL(n))
-		if err != nil {
-			return nil, err
-		}
-		if err := eachObject(ctx, stmt, args, func(o repo.Object) {
+		if err := eachObject(ctx, s.read, locateSQL(n), args, func(o repo.Object) {
 			if wanted[o.ID] {
 				found[o.ID] = o.Location
 			}
@@ -60,9 +56,9 @@ func locateSQL(n int) string {
 		WHERE p.org_id = $1 AND x.prefix IN (` + placeholders(2, n) + `)`
 }
 
-// eachObject gives the rows of a statement to f.
-func eachObject(ctx context.Context, stmt *sql.Stmt, args []any, f func(repo.Object)) error {
-	rows, err := stmt.QueryContext(ctx, args...)
+// eachObject gives the rows of a query to f.
+func eachObject(ctx context.Context, q querier, query string, args []any, f func(repo.Object)) error {
+	rows, err := q.QueryContext(ctx, query, args...)
 	if err != nil {
 		return err
 	}
@@ -75,24 +71,6 @@ func eachObject(ctx context.Context, stmt *sql.Stmt, args []any, f func(repo.Obj
 		f(o)
 	}
 	return rows.Err()
-}
-
-// prepared returns a statement on the read pool that stays parsed: backups look
-// up every piece, and parsing takes longer than looking. It closes with the
-// store.
-func (s *Store) prepared(ctx context.Context, query string) (*sql.Stmt, error) {
-	if stmt, ok := s.statements.Load(query); ok {
-		return stmt.(*sql.Stmt), nil
-	}
-	stmt, err := s.read.PrepareContext(ctx, query) //nolint:sqlclosecheck // kept
-	if err != nil {
-		return nil, fmt.Errorf("prepare: %w", err)
-	}
-	if kept, there := s.statements.LoadOrStore(query, stmt); there {
-		stmt.Close() //nolint:gosec,sqlclosecheck // another goroutine was first; nothing was done with it
-		return kept.(*sql.Stmt), nil
-	}
-	return stmt, nil
 }
 
 func scanObject(row scanner) (repo.Object, error) {

@@ -105,6 +105,13 @@ func (q MailboxQuery) size() int {
 // Mailboxes returns a page of an organization's mailboxes.
 func (s *Store) Mailboxes(ctx context.Context, org backup.OrgID, q MailboxQuery) (MailboxPage, error) {
 	var page MailboxPage
+	if q.plainSearch() {
+		_, names, err := s.mailboxVersions(ctx, org)
+		if err != nil {
+			return page, err
+		}
+		return s.searchMailboxes(ctx, org, names, q)
+	}
 	query, args := q.sql(org)
 	var err error
 	if page.Mailboxes, err = collect(ctx, s.read, scanMailbox, query, args...); err != nil {
@@ -124,27 +131,6 @@ func (s *Store) Mailboxes(ctx context.Context, org backup.OrgID, q MailboxQuery)
 	return page, nil
 }
 
-// MailboxCounts counts an organization's selected mailboxes by status.
-func (s *Store) MailboxCounts(ctx context.Context, org backup.OrgID) (backup.StatusCounts, error) {
-	type count struct {
-		status backup.Status
-		n      int
-	}
-	list, err := collect(ctx, s.read, func(row scanner) (count, error) {
-		var c count
-		err := row.Scan(&c.status, &c.n)
-		return c, err
-	}, `SELECT status, count(*) FROM mailboxes WHERE org_id = $1 AND selected = TRUE GROUP BY status`, org)
-	if err != nil {
-		return nil, fmt.Errorf("count mailboxes: %w", err)
-	}
-	counts := backup.StatusCounts{}
-	for _, c := range list {
-		counts[c.status] = c.n
-	}
-	return counts, nil
-}
-
 // Mailbox returns a mailbox of an organization.
 func (s *Store) Mailbox(ctx context.Context, org backup.OrgID, id backup.MailboxID) (backup.Mailbox, error) {
 	return one(ctx, s.read, scanMailbox, `SELECT `+mailboxColumns+` FROM mailboxes WHERE org_id = $1 AND id = $2`, org, id)
@@ -155,6 +141,14 @@ func saveMailbox(ctx context.Context, q querier, m backup.Mailbox) error {
 	status := backup.MailboxStatus(m)
 	if status != m.Status || m.StatusSince.IsZero() {
 		m.Status, m.StatusSince = status, time.Now()
+	}
+	named, err := one(ctx, q, scanValue[int], `SELECT count(*) FROM mailboxes WHERE org_id = $1 AND id = $2 AND (search <> $3 OR selected <> $4)`,
+		m.OrgID, m.ID, searchText(m), m.Selected)
+	if err != nil {
+		return fmt.Errorf("compare names: %w", err)
+	}
+	if err := mailboxChanged(ctx, q, m.OrgID, named > 0); err != nil {
+		return fmt.Errorf("count the change: %w", err)
 	}
 	return execOne(ctx, q, `
 		UPDATE mailboxes SET address = $1, name = $2, name_folded = $3, search = $4, kind = $5, licence = $6, enabled = $7, selected = $8,
@@ -223,7 +217,10 @@ func insertMailbox(ctx context.Context, tx *sql.Tx, m backup.Mailbox) error {
 		INSERT INTO mailboxes (id, org_id, connection_id, provider_id, address, name, name_folded, search, kind, licence, enabled, status, status_since, created_at)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)`,
 		m.ID, m.OrgID, m.ConnectionID, m.ProviderID, m.Address, m.Name, strings.ToLower(m.Name), searchText(m), m.Kind, m.Licence, m.Enabled, m.Status, millis(now), millis(now))
-	return conflict(err)
+	if err != nil {
+		return conflict(err)
+	}
+	return mailboxChanged(ctx, tx, m.OrgID, true)
 }
 
 // updateAccount applies what the provider says to a known mailbox.

@@ -33,6 +33,19 @@ func (s *Store) CustomRole(ctx context.Context, org backup.OrgID, connection bac
 	return one(ctx, s.read, s.scanCustomRole, `SELECT `+customRoleColumns+` FROM custom_roles WHERE org_id = $1 AND connection_id = $2`, org, connection)
 }
 
+// CustomRoles returns the custom roles of an organization, by connection.
+func (s *Store) CustomRoles(ctx context.Context, org backup.OrgID) (map[backup.ConnectionID]backup.CustomRole, error) {
+	list, err := collect(ctx, s.read, s.scanCustomRole, `SELECT `+customRoleColumns+` FROM custom_roles WHERE org_id = $1`, org)
+	if err != nil {
+		return nil, fmt.Errorf("read custom roles: %w", err)
+	}
+	roles := make(map[backup.ConnectionID]backup.CustomRole, len(list))
+	for _, r := range list {
+		roles[r.ConnectionID] = r
+	}
+	return roles, nil
+}
+
 // CustomRoleByID returns a custom role of an organization.
 func (s *Store) CustomRoleByID(ctx context.Context, org backup.OrgID, id backup.CustomRoleID) (backup.CustomRole, error) {
 	return one(ctx, s.read, s.scanCustomRole, `SELECT `+customRoleColumns+` FROM custom_roles WHERE org_id = $1 AND id = $2`, org, id)

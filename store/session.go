@@ -195,39 +195,32 @@ func (s *Store) StopActing(ctx context.Context, by backup.Actor) error {
 	})
 }
 
-// Actor reads anew who the person of a session is and for whom they work.
+// Actor reads anew who the person of a session is and for whom they work. A
+// person without a membership is backup.ErrNotFound.
 func (s *Store) Actor(ctx context.Context, v backup.Session) (backup.Actor, error) {
-	a := backup.Actor{Session: v.ID, Via: v.Via}
-	var err error
-	if a.Person, err = s.Person(ctx, v.PersonID); err != nil {
-		return a, err
-	}
-	memberships, err := s.Memberships(ctx, v.PersonID)
+	a, err := one(ctx, s.read, scanActor, `SELECT `+personColumns+`, m.role, t.id, t.name, t.created_at,
+			coalesce(o.id, ''), coalesce(o.partner_id, ''), coalesce(o.name, ''), coalesce(o.manual_role, FALSE), coalesce(o.require_factor, FALSE), coalesce(o.suspended_at, 0), coalesce(o.created_at, 0)
+		FROM people p JOIN memberships m ON m.person_id = p.id
+		LEFT JOIN organizations o ON o.id = m.org_id
+		JOIN partners t ON t.id = coalesce(m.partner_id, o.partner_id)
+		WHERE p.id = $1 ORDER BY m.partner_id IS NULL, m.partner_id, m.org_id LIMIT 1`, v.PersonID)
 	if err != nil {
 		return a, err
 	}
-	if len(memberships) == 0 {
-		return a, backup.ErrNotFound
+	a.Session, a.Via = v.ID, v.Via
+	if a.Org.ID == "" && v.ActingID != "" {
+		err = s.fillActing(ctx, &a, a.Partner.ID, v.ActingID)
 	}
-	m := memberships[0]
-	a.Role = m.Role
-	if m.OrgID != "" {
-		if a.Org, err = s.OrganizationByID(ctx, m.OrgID); err != nil {
-			return a, err
-		}
-		m.PartnerID = a.Org.PartnerID
-	} else if v.ActingID != "" {
-		if err := s.fillActing(ctx, &a, m.PartnerID, v.ActingID); err != nil {
-			return a, err
-		}
-	}
-	a.Partner, err = one(ctx, s.read, func(row scanner) (backup.Partner, error) {
-		var p backup.Partner
-		var created int64
-		err := row.Scan(&p.ID, &p.Name, &created)
-		p.CreatedAt = moment(created)
-		return p, err
-	}, `SELECT id, name, created_at FROM partners WHERE id = $1`, m.PartnerID)
+	return a, err
+}
+
+func scanActor(row scanner) (backup.Actor, error) {
+	var a backup.Actor
+	var person, partner, suspended, org int64
+	p := &a.Person
+	fields := []any{&p.ID, &p.Name, &p.Email, &p.PasswordHash, &p.Factors, &person, &a.Role, &a.Partner.ID, &a.Partner.Name, &partner}
+	err := row.Scan(append(fields, organizationFields(&a.Org, &suspended, &org)...)...)
+	p.CreatedAt, a.Partner.CreatedAt, a.Org.SuspendedAt, a.Org.CreatedAt = moment(person), moment(partner), moment(suspended), moment(org)
 	return a, err
 }
 

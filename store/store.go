@@ -15,7 +15,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -53,13 +52,12 @@ type Config struct {
 // Store is an open database. It is safe for concurrent use.
 type Store struct {
 	dialect dialect
-	db      *sql.DB // one connection on SQLite; everything that writes
-	read    *sql.DB // pages; the same pool as db on PostgreSQL
+	db      *sql.DB   // one connection on SQLite; everything that writes
+	read    *readPool // pages; the same pool as db on PostgreSQL
 	pool    *pgxpool.Pool
 	driver  riverdriver.Driver[*sql.Tx]
 	queue   *river.Client[*sql.Tx] // inserts only
-	// statements are kept parsed, by their text; see prepared.
-	statements sync.Map
+	indexes mailboxIndexes
 	sealer
 }
 
@@ -112,10 +110,13 @@ func (s *Store) openSQLite(_ context.Context, path string) error {
 		return fmt.Errorf("open the database: %w", err)
 	}
 	s.db.SetMaxOpenConns(1)
-	if s.read, err = sql.Open("sqlite", dsn+"&_query_only=1"); err != nil {
+	read, err := sql.Open("sqlite", dsn+"&_query_only=1")
+	if err != nil {
 		return fmt.Errorf("open the database: %w", err)
 	}
-	s.read.SetMaxOpenConns(8)
+	read.SetMaxOpenConns(8)
+	read.SetMaxIdleConns(8) // a new one would have to parse its statements anew
+	s.read = &readPool{DB: read, keep: true}
 	s.driver = riversqlite.New(s.db)
 	return nil
 }
@@ -127,7 +128,7 @@ func (s *Store) openPostgres(ctx context.Context, dsn string) error {
 	}
 	s.pool = pool
 	s.db = stdlib.OpenDBFromPool(pool)
-	s.read = s.db
+	s.read = &readPool{DB: s.db}
 	s.driver = riverdatabasesql.NewWithPgxListener(s.db, pool)
 	if err := s.db.PingContext(ctx); err != nil {
 		s.Close()
@@ -222,7 +223,7 @@ func (s *Store) openError(where string, err error) error {
 // Close closes the database.
 func (s *Store) Close() error {
 	var errs []error
-	if s.read != nil && s.read != s.db {
+	if s.read != nil && s.read.DB != s.db {
 		errs = append(errs, s.read.Close())
 	}
 	if s.db != nil {
