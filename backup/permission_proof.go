@@ -132,7 +132,6 @@ func (p PermissionProof) JSON() (text []byte, hash string, err error) {
 	if err != nil {
 		return nil, "", fmt.Errorf("encode the proof: %w", err)
 	}
-	text = append(text, '\n')
 	sum := sha256.Sum256(text)
 	return text, hex.EncodeToString(sum[:]), nil
 }

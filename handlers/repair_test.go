@@ -77,7 +77,7 @@ func TestPermissionsAreReadFromTheTenant(t *testing.T) {
 	}
 	o.change(http.MethodPost, inContoso+"/servicePrincipals/"+o.apps()[backup.WorkloadMail].AppID+"/roles/Mail.ReadWrite", "")
 	v.checked().get("/settings/permissions").says("The tenant grants more than Holdfast asked for").says("Holdfast Backup Mail: Mail.ReadWrite")
-	v.get("/dashboard").says("The tenant grants more than Holdfast asked for")
+	v.get("/dashboard").says("The tenant grants more than Holdfast asked for:")
 
 	v.get("/settings/permissions").follow("Proof for an auditor")
 	hash := strings.TrimSpace(v.doc.Find("code.long").Last().Text())

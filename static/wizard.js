@@ -41,6 +41,7 @@
   document.addEventListener("click", event => {
     const button = event.target.closest("[data-copy]");
     if (button) copy(button);
+    if (event.target.closest("[data-print]")) window.print();
   });
   document.addEventListener("input", event => {
     const form = event.target.closest("[data-accounts]");

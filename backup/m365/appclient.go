@@ -64,7 +64,7 @@ func (c *Client) tokens(tenant string, app backup.SubApplication) (*tokenSource,
 	certificate, err := appCertificate(app)
 	if err != nil {
 		return nil, &backup.Problem{Kind: backup.ProblemCredential, At: time.Now(), Err: err,
-			Text: "The key of Holdfast's application could not be read. Create the application anew under Settings, Credentials."}
+			Text: "The key of Holdfast's application could not be read. Select Repair under Account Settings, Credentials."}
 	}
 	s := &tokenSource{client: c, tenant: tenant, appID: app.AppID, certificate: certificate, made: app.UpdatedAt,
 		meanings: []map[string]meaning{applicationMeanings}, busy: make(chan struct{}, 1), held: map[string]heldToken{}}

@@ -152,10 +152,10 @@ var refreshBlocked = meaning{backup.ProblemSignInExpired,
 var applicationMeanings = map[string]meaning{
 	"700016": applicationGone, "7000229": applicationGone, "unauthorized_client": applicationGone,
 	"7000112": {backup.ProblemApplicationOff,
-		"Holdfast's application is disabled in the tenant. Enable it in the Entra admin center under Enterprise applications, Properties, Enabled for users to sign in.", false},
+		"Holdfast's application is disabled in the tenant. Select Repair under Account Settings, Credentials, or enable it in the Entra admin center under Enterprise applications, Properties, Enabled for users to sign in.", false},
 	"7000215": credential, "700027": credential, "700030": credential, "7000218": credential, "invalid_client": credential,
 	"7000222": {backup.ProblemCredential,
-		"The certificate of Holdfast's application has expired. Create the application anew under Settings, Credentials.", false},
+		"The certificate of Holdfast's application has expired. Select Repair under Account Settings, Credentials: a sign-in of an administrator gives it a new one.", false},
 	"65001": permissionGone,
 	"90002": {backup.ProblemApplicationGone, "Microsoft does not know this tenant any more. What was backed up stays as it is.", false},
 	"53003": workloadPolicy, "530032": workloadPolicy, "530034": workloadPolicy, "530035": workloadPolicy, "53000": workloadPolicy, "53001": workloadPolicy,
@@ -179,9 +179,9 @@ var (
 
 var (
 	applicationGone = meaning{backup.ProblemApplicationGone,
-		"Holdfast's application, or its enterprise application, was deleted in the tenant. Restore it in the Entra admin center under App registrations, Deleted applications (within 30 days), or create it anew under Settings, Credentials.", false}
+		"Holdfast's application, or its enterprise application, was deleted in the tenant. Select Repair under Account Settings, Credentials: a sign-in of an administrator makes it anew.", false}
 	credential = meaning{backup.ProblemCredential,
-		"Microsoft does not accept the certificate of Holdfast's application: it was removed or replaced in the tenant. Create the application anew under Settings, Credentials.", false}
+		"Microsoft does not accept the certificate of Holdfast's application: it was removed or replaced in the tenant. Select Repair under Account Settings, Credentials: a sign-in of an administrator gives it a new one.", false}
 	workloadPolicy = meaning{backup.ProblemPolicy,
 		"A Conditional Access policy for workload identities blocks Holdfast's application. Allow it from the address of this server.", false}
 )

@@ -36,7 +36,7 @@ var mailboxMeanings = map[string]meaning{
 	"erroraccessdenied":           permissionGone,
 	"accessdenied":                permissionGone,
 	"invalidauthenticationtoken": {backup.ProblemPermission,
-		"Microsoft does not accept the token of Holdfast's application. If it stays, create the application anew under Settings, Credentials.", true},
+		"Microsoft does not accept the token of Holdfast's application. If it stays, celect Repair under Account Settings, Credentials.", true},
 	"extensionerror": {backup.ProblemPermission,
 		"This mailbox is not open to Holdfast: it is on your own servers, or an application access policy of Exchange Online excludes it. Holdfast tries again by itself.", true},
 	"mailboxnotenabledforrestapi": {backup.ProblemMailboxInactive,
@@ -65,7 +65,7 @@ var mailboxMeanings = map[string]meaning{
 
 var (
 	permissionGone = meaning{backup.ProblemPermission,
-		"Microsoft refuses the call: a permission of Holdfast's application was withdrawn or is not in effect yet. Look at the application under Enterprise applications, Permissions; if it stays, create the application anew under Settings, Credentials.", true}
+		"Microsoft refuses the call: a permission of Holdfast's application was withdrawn or is not in effect yet. Look at the application under Enterprise applications, Permissions; if it stays, select Repair under Account Settings, Credentials.", true}
 	mailboxDeleted = meaning{backup.ProblemMailboxDeleted,
 		"The account is no longer in the tenant. What was backed up stays. If it was deleted by mistake, restore the user in Microsoft 365 within 30 days.", false}
 	tenantLocked = meaning{backup.ProblemUnavailable,
