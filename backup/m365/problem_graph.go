@@ -36,7 +36,7 @@ var mailboxMeanings = map[string]meaning{
 	"erroraccessdenied":           permissionGone,
 	"accessdenied":                permissionGone,
 	"invalidauthenticationtoken": {backup.ProblemPermission,
-		"Microsoft does not accept the token of Holdfast's application. If it stays, celect Repair under Account Settings, Credentials.", true},
+		"Microsoft does not accept the token of Holdfast's application. If it stays, select Repair under Account Settings, Credentials.", true},
 	"extensionerror": {backup.ProblemPermission,
 		"This mailbox is not open to Holdfast: it is on your own servers, or an application access policy of Exchange Online excludes it. Holdfast tries again by itself.", true},
 	"mailboxnotenabledforrestapi": {backup.ProblemMailboxInactive,
