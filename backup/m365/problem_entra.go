@@ -156,8 +156,8 @@ var applicationMeanings = map[string]meaning{
 	"7000215": credential, "700027": credential, "700030": credential, "7000218": credential, "invalid_client": credential,
 	"7000222": {backup.ProblemCredential,
 		"The certificate of Holdfast's application has expired. Select Repair under Account Settings, Credentials: a sign-in of an administrator gives it a new one.", false},
-	"65001": permissionGone,
-	"90002": {backup.ProblemApplicationGone, "Microsoft does not know this tenant any more. What was backed up stays as it is.", false},
+	"65001": permissionGone, "650057": permissionGone, "90093": permissionGone, "90094": permissionGone, "90095": permissionGone,
+	"90002": applicationTenantGone, "900023": applicationTenantGone, "5000224": applicationTenantGone,
 	"53003": workloadPolicy, "530032": workloadPolicy, "530034": workloadPolicy, "530035": workloadPolicy, "53000": workloadPolicy, "53001": workloadPolicy,
 }
 
@@ -182,7 +182,8 @@ var (
 		"Holdfast's application, or its enterprise application, was deleted in the tenant. Select Repair under Account Settings, Credentials: a sign-in of an administrator makes it anew.", false}
 	credential = meaning{backup.ProblemCredential,
 		"Microsoft does not accept the certificate of Holdfast's application: it was removed or replaced in the tenant. Select Repair under Account Settings, Credentials: a sign-in of an administrator gives it a new one.", false}
-	workloadPolicy = meaning{backup.ProblemPolicy,
+	applicationTenantGone = meaning{backup.ProblemApplicationGone, "Microsoft does not know this tenant any more. What was backed up stays as it is.", false}
+	workloadPolicy        = meaning{backup.ProblemPolicy,
 		"A Conditional Access policy for workload identities blocks Holdfast's application. Allow it from the address of this server.", false}
 )
 

@@ -35,7 +35,7 @@ func (e *exchangeError) missing() bool {
 
 // transient: the same call may work in a moment.
 func (e *exchangeError) transient() bool {
-	return e.says("issue may be transient", "maximum number of concurrent requests") || e.kind == "ADTransientException" || e.kind == "UnableToWriteToAadException"
+	return e.says("issue may be transient", "maximum number of concurrent requests", "have write permission to target DC") || e.kind == "ADTransientException" || e.kind == "UnableToWriteToAadException"
 }
 
 // noDelegation: the person may run the cmdlet, but not assign this role.

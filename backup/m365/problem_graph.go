@@ -68,6 +68,10 @@ var (
 		"Microsoft refuses the call: a permission of Holdfast's application was withdrawn or is not in effect yet. Look at the application under Enterprise applications, Permissions; if it stays, select Repair under Account Settings, Credentials.", true}
 	mailboxDeleted = meaning{backup.ProblemMailboxDeleted,
 		"The account is no longer in the tenant. What was backed up stays. If it was deleted by mistake, restore the user in Microsoft 365 within 30 days.", false}
+	replicating = meaning{backup.ProblemUnavailable,
+		"Microsoft's directory has not told all its servers of the application yet. Holdfast tries again by itself.", true}
+	permissionUnknown = meaning{backup.ProblemPermission,
+		"The tenant does not know a permission that the application needs. Check that the service it belongs to is part of the tenant's plans, then try again.", false}
 	tenantLocked = meaning{backup.ProblemUnavailable,
 		"Microsoft has locked this account or the tenant, for example because the subscription ended. Check the subscriptions in the Microsoft 365 admin center; Holdfast tries again by itself.", true}
 	throttledMeaning = meaning{backup.ProblemThrottled, "Microsoft asks Holdfast to wait. It goes on by itself.", true}
@@ -97,7 +101,13 @@ func directoryProblem(r refusal, cause error) *backup.Problem {
 	case http.StatusForbidden:
 		return r.problem(directoryMeanings["authorization_requestdenied"], cause)
 	}
-	m, _ := r.general()
+	if r.says("Permission being assigned was not found") {
+		return r.problem(permissionUnknown, cause)
+	}
+	m, ok := r.general()
+	if !ok && (r.status == http.StatusConflict || principalLag(r) || grantLag(r)) {
+		m = replicating
+	}
 	return r.problem(m, cause)
 }
 
