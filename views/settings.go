@@ -128,7 +128,7 @@ func (c Connection) repairNote() string {
 
 // needsConsent says whether the main application's consent seems to be gone.
 func (c Connection) needsConsent() bool {
-	for _, kind := range []backup.ProblemKind{c.Connection.Problem.Kind, c.Role.Problem.Kind} {
+	for _, kind := range []backup.ProblemKind{c.Problem.Kind, c.Role.Problem.Kind} {
 		if kind == backup.ProblemConsentMissing || kind == backup.ProblemSignInExpired {
 			return true
 		}

@@ -81,7 +81,7 @@ func TestRepairBringsAnApplicationWholeFromAnyState(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				if kind := problemKind(check); kind != d.kind && !(workload == backup.WorkloadExchange && d.kind == "") {
+				if kind := problemKind(check); kind != d.kind {
 					t.Errorf("seen as %q, want %q", kind, d.kind)
 				}
 				if err := w.repair(r); err != nil {
