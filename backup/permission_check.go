@@ -26,6 +26,8 @@ func (c PermissionCheck) Running() bool { return c.AskedAt.After(c.CheckedAt) }
 // application's own sign-in: a token names all that it was issued for.
 type ApplicationCheck struct {
 	Workload    Workload         `json:"workload"`
+	Main        bool             `json:"main_application,omitempty"` // it is the main application, by itself
+	Legacy      bool             `json:"legacy,omitempty"`           // … which reads the tenant, authorized by a backup administrator
 	DisplayName string           `json:"display_name"`
 	AppID       string           `json:"client_id"`
 	ObjectID    string           `json:"object_id"`
@@ -93,7 +95,7 @@ type PermissionLine struct {
 // permissions asked for in their order, then those beyond.
 func (c ApplicationCheck) Lines() []PermissionLine {
 	var lines []PermissionLine
-	asked := WorkloadPermissions(c.Workload)
+	asked := c.asked()
 	for _, p := range asked {
 		state := PermissionMissing
 		switch {
@@ -111,6 +113,39 @@ func (c ApplicationCheck) Lines() []PermissionLine {
 		}
 	}
 	return lines
+}
+
+// asked are the application permissions that the application needs.
+func (c ApplicationCheck) asked() []Permission {
+	switch {
+	case c.Main && c.Legacy:
+		return MainPermissions()
+	case c.Main:
+		return nil // it does nothing by itself
+	}
+	return WorkloadPermissions(c.Workload)
+}
+
+// MainApplication is the check of the main application by itself; the zero value
+// if there is none.
+func (c PermissionCheck) MainApplication() ApplicationCheck {
+	for _, a := range c.Applications {
+		if a.Main {
+			return a
+		}
+	}
+	return ApplicationCheck{}
+}
+
+// SubApplications are the checks of the sub-applications.
+func (c PermissionCheck) SubApplications() []ApplicationCheck {
+	return slices.DeleteFunc(slices.Clone(c.Applications), func(a ApplicationCheck) bool { return a.Main })
+}
+
+// MainLines are the permissions of the main application: what it holds by
+// itself, then what administrators granted it while they were signed in.
+func (c PermissionCheck) MainLines(method Method) []PermissionLine {
+	return append(c.MainApplication().Lines(), c.DelegatedLines(method)...)
 }
 
 // RoleCmdlets are the cmdlets that the custom role gives the Exchange

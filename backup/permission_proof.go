@@ -54,7 +54,7 @@ type ProofLine struct {
 // How what is on the permissions page is known.
 const (
 	HowPermissionsAreRead = "Each application signed in to Microsoft Entra with its own certificate and asked for one access token each for Microsoft Graph, Exchange Online and SharePoint Online; " +
-		"the token's roles are what the tenant grants at that moment. The Exchange application also asked Exchange Online (EXOModuleFile) for the cmdlets that it may run. " +
+		"the token's roles are what the tenant grants at that moment; the main application did the same with its own credential. The Exchange application also asked Exchange Online (EXOModuleFile) for the cmdlets that it may run. " +
 		"No permission was needed or used for this, and no administrator."
 	HowDelegatedIsKnown = "Delegated permissions work only while an administrator is signed in. Nothing that Holdfast keeps can read them afterwards, so they are shown as they were at the last sign-in."
 )
@@ -74,7 +74,7 @@ func APIName(resourceID string) string {
 
 // DelegatedLines compares what is asked of administrators with what they
 // granted when they last signed in: asked first, then beyond.
-func (c PermissionCheck) DelegatedLines() []PermissionLine {
+func (c PermissionCheck) DelegatedLines(method Method) []PermissionLine {
 	granted := map[string]bool{}
 	for _, d := range c.Delegated {
 		for _, s := range d.Scopes {
@@ -82,7 +82,10 @@ func (c PermissionCheck) DelegatedLines() []PermissionLine {
 		}
 	}
 	var lines []PermissionLine
-	for _, p := range Permissions(nil) {
+	for _, p := range PermissionsOf(method, nil) {
+		if p.Type != Delegated {
+			continue
+		}
 		state := PermissionUnknown
 		if granted[p.Name] {
 			state = PermissionGranted
@@ -106,9 +109,9 @@ func NewPermissionProof(org Organization, conn Connection, clientID string, c Pe
 	p := PermissionProof{
 		Organization: org.Name, TenantName: conn.TenantName, TenantDomain: conn.TenantDomain, TenantID: conn.TenantID, Method: conn.Method,
 		ReadAt: c.CheckedAt.UTC(), How: HowPermissionsAreRead, Beyond: c.Drift(),
-		Main: ProofMain{ClientID: clientID, Known: HowDelegatedIsKnown, SignIns: c.Delegated, Permissions: proofLines(c.DelegatedLines())},
+		Main: ProofMain{ClientID: clientID, Known: HowDelegatedIsKnown, SignIns: c.Delegated, Permissions: proofLines(c.MainLines(conn.Method))},
 	}
-	for _, a := range c.Applications {
+	for _, a := range c.SubApplications() {
 		p.Applications = append(p.Applications, ProofApplication{a, append(proofLines(a.Lines()), proofLines(a.CmdletLines())...)})
 	}
 	if p.Beyond == nil {

@@ -85,7 +85,7 @@ func (s *Server) proofView(r *http.Request) (views.Proof, []byte, error) {
 	}
 	proof := backup.NewPermissionProof(a.Org, conn, s.mainClientID(), check)
 	text, hash, err := proof.JSON()
-	return views.Proof{ConnectionID: conn.ID, PermissionProof: proof, Lines: check.DelegatedLines(), JSON: string(text), Hash: hash, Now: time.Now()}, text, err
+	return views.Proof{ConnectionID: conn.ID, PermissionProof: proof, Lines: check.MainLines(conn.Method), JSON: string(text), Hash: hash, Now: time.Now()}, text, err
 }
 
 // showProof is the printable statement for an auditor.

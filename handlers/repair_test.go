@@ -65,13 +65,15 @@ func (v *visitor) checked() *visitor {
 func (v *visitor) finished() *visitor {
 	v.t.Helper()
 	v.press("Sign in at Microsoft").microsoft(contosoAdmin, contosoPass)
-	return v.until("/setup", func() bool { return v.at.Path == "/settings/credentials" || v.doc.Find("#device, .problem").Length() > 0 })
+	return v.until("/setup", func() bool {
+		return v.at.Path == "/settings/credentials" || v.doc.Find("#device, .problem").Length() > 0
+	})
 }
 
 func TestPermissionsAreReadFromTheTenant(t *testing.T) {
 	o, v := connected(t)
 	v.checked().get("/settings/permissions")
-	v.says("Read from the tenant").says("Known only while an administrator is signed in").says(contosoAdmin).says("Mail.Read").says("Get-Mailbox")
+	v.says("Read from the tenant").says("known only while an administrator is signed in").says("By itself it may do nothing in the tenant").says(contosoAdmin).says("Mail.Read").says("Get-Mailbox")
 	if text := v.text(); strings.Contains(text, "Beyond") || strings.Contains(text, "Not granted") {
 		t.Errorf("something differs in a fresh tenant: %s", text)
 	}
@@ -212,6 +214,23 @@ func TestSwitchingAWorkloadOffRemovesItsApplication(t *testing.T) {
 	}
 }
 
+// Somebody deletes the main application's enterprise application: that is seen,
+// and Re-authenticate brings it back.
+func TestTheMainApplicationIsMissed(t *testing.T) {
+	o, v := connected(t)
+	o.change(http.MethodDelete, inContoso+"/servicePrincipals/"+simulator.MainClientID, "")
+	v.checked().get("/settings/permissions").says("does not know Holdfast's main application any more")
+	v.get("/settings/credentials")
+	if v.doc.Find(".attention button:contains('Re-authenticate')").Length() != 1 {
+		t.Errorf("nobody is asked to re-authenticate: %s", v.text())
+	}
+	v.press("Re-authenticate").press("Sign in at Microsoft").microsoft(contosoAdmin, contosoPass).says("The consent is in place again")
+	v.checked().get("/settings/permissions")
+	if strings.Contains(v.text(), "any more") {
+		t.Errorf("still missed: %s", v.text())
+	}
+}
+
 func TestReauthenticateIsForTheTenant(t *testing.T) {
 	o, v := connected(t)
 	o.change(http.MethodPost, inContoso+"/revoke-consent", `{"app":"`+simulator.MainClientID+`"}`)
@@ -220,7 +239,7 @@ func TestReauthenticateIsForTheTenant(t *testing.T) {
 	if v.at.Path == "/settings/credentials" {
 		t.Fatal("a person of another tenant re-authenticated")
 	}
-	v.get(o.portal + "/setup").press("Sign in at Microsoft").microsoft(contosoAdmin, contosoPass).says("The consent is in place again")
+	v.get(o.portal+"/setup").press("Sign in at Microsoft").microsoft(contosoAdmin, contosoPass).says("The consent is in place again")
 	if auth, err := o.store.LatestAuthorization(t.Context(), o.org(adminMail)); err != nil || auth.Step != backup.StepDone || len(auth.SetupToken) > 0 {
 		t.Errorf("%v %s, token of %d bytes", err, auth.Step, len(auth.SetupToken))
 	}

@@ -50,11 +50,11 @@ func (s *Store) PermissionChecks(ctx context.Context, org backup.OrgID) ([]backu
 }
 
 // DuePermissionChecks returns the connections of all organizations whose
-// permissions are to be read: completed ones with applications of their own, and
-// those for which somebody asked and got no answer yet.
+// permissions are to be read: completed ones at Microsoft, and those for which
+// somebody asked and got no answer yet.
 func (s *Store) DuePermissionChecks(ctx context.Context, now time.Time) ([]backup.Connection, error) {
 	return collect(ctx, s.read, scanConnection, `SELECT `+connectionColumns+` FROM connections c
-		WHERE (ready_at > 0 AND EXISTS (SELECT 1 FROM sub_applications a WHERE a.connection_id = c.id)
+		WHERE (ready_at > 0 AND provider = 'microsoft365'
 			AND NOT EXISTS (SELECT 1 FROM permission_checks p WHERE p.connection_id = c.id AND p.next_check_at > $1))
 		OR EXISTS (SELECT 1 FROM permission_checks p WHERE p.connection_id = c.id AND p.asked_at > p.checked_at)
 		ORDER BY ready_at LIMIT 100`, millis(now))

@@ -128,6 +128,9 @@ func (c Connection) repairNote() string {
 
 // needsConsent says whether the main application's consent seems to be gone.
 func (c Connection) needsConsent() bool {
+	if p := c.Check.MainApplication().Problem; p != nil && p.Kind == backup.ProblemConsentMissing {
+		return true
+	}
 	for _, kind := range []backup.ProblemKind{c.Problem.Kind, c.Role.Problem.Kind} {
 		if kind == backup.ProblemConsentMissing || kind == backup.ProblemSignInExpired {
 			return true

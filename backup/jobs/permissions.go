@@ -63,6 +63,11 @@ func (w *checkPermissions) Work(ctx context.Context, job *river.Job[backup.Check
 		}
 		check.Applications = append(check.Applications, got)
 	}
+	main, err := w.Microsoft.GrantedMain(ctx, conn)
+	if err != nil {
+		return err
+	}
+	check.Applications = append(check.Applications, main)
 	check.CheckedAt = start // who asks from now on gets a newer answer
 	return w.save(context.WithoutCancel(ctx), conn, check)
 }

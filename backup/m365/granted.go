@@ -54,6 +54,29 @@ func (c *Client) Granted(ctx context.Context, tenantID, tenantDomain string, app
 	return check, nil
 }
 
+// GrantedMain is Granted for the main application, in the tenant of conn: what it
+// may do there by itself. Unless a backup administrator authorized it, that
+// should be nothing.
+func (c *Client) GrantedMain(ctx context.Context, conn backup.Connection) (backup.ApplicationCheck, error) {
+	check := backup.ApplicationCheck{Main: true, Legacy: conn.ByMainApplication(), DisplayName: "Holdfast's main application", AppID: c.id, Granted: []backup.GrantedRole{}}
+	err := c.mainTokens(conn.TenantID).roles(ctx, &check)
+	if ctx.Err() != nil {
+		return check, ctx.Err()
+	}
+	if err == nil {
+		check.Read = true
+		err = missingPermission(check.Missing())
+	}
+	if err != nil {
+		p := *backup.AsProblem(err)
+		if p.Kind == backup.ProblemConsentMissing && !check.Legacy {
+			p.Text = "The tenant does not know Holdfast's main application any more. Backups do not need it. Select Re-authenticate under Account Settings, Credentials, before anything has to be repaired or changed."
+		}
+		check.Problem = backup.ReportProblem(p)
+	}
+	return check, nil
+}
+
 // roles notes the roles of a fresh token for each API. One that the tenant does
 // not have grants nothing.
 func (s *tokenSource) roles(ctx context.Context, check *backup.ApplicationCheck) error {
