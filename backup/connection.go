@@ -57,6 +57,7 @@ type Administrator struct {
 	ID       string // object id, "" before it was made
 	UPN      string // chosen before it is made, "" if there is none
 	Password Secret // sealed; erased once it was shown
+	Unshown  bool   // the password waits to be shown
 }
 
 // IsZero says whether there is no backup administrator.

@@ -27,6 +27,17 @@ func MainPermissions() []Permission {
 	return list
 }
 
+// Permissions returns what an authorization asks for.
+func (a Authorization) Permissions() []Permission {
+	switch {
+	case a.Purpose == PurposeCleanUp:
+		return append([]Permission(nil), legacySetup...)
+	case a.ConsentPurpose() == SignInAdministrator:
+		return LegacyPermissions()
+	}
+	return Permissions(a.Workloads)
+}
+
 // LegacyWorkloads are what the backup administrator method backs up: without
 // the custom role in Exchange Online.
 func LegacyWorkloads() []Workload { return []Workload{WorkloadMail} }

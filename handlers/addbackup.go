@@ -35,7 +35,7 @@ func (s *Server) showMicrosoft365(w http.ResponseWriter, r *http.Request) error 
 func (s *Server) addBackupView(r *http.Request) (views.AddBackup, error) {
 	org := actor(r).Org
 	v := views.AddBackup{
-		Permissions: backup.Permissions(wizardWorkloads), Registered: s.Microsoft != nil,
+		Permissions: backup.Permissions(wizardWorkloads), Legacy: backup.LegacyPermissions(), Registered: s.Microsoft != nil,
 		ManualRole: org.ManualRole, Method: backup.MethodServicePrincipal,
 	}
 	auth, err := s.Store.ActiveAuthorization(r.Context(), org.ID)
@@ -55,20 +55,30 @@ func (s *Server) startMicrosoft365(w http.ResponseWriter, r *http.Request) error
 	if s.Microsoft == nil {
 		return s.redirect(w, r, "/add-backup/microsoft365", "")
 	}
-	if method := backup.Method(r.PostFormValue("method")); method != backup.MethodServicePrincipal {
+	method, workloads := backup.Method(r.PostFormValue("method")), wizardWorkloads
+	fields := backup.FieldErrors{}
+	switch {
+	case method == backup.MethodBackupAdministrator && r.PostFormValue("understood") != "on":
+		fields["understood"] = "Confirm that a Global Administrator account is to be created, or choose Least Privilege Permissions."
+	case method == backup.MethodBackupAdministrator:
+		workloads = backup.LegacyWorkloads()
+	case method != backup.MethodServicePrincipal:
+		fields["method"] = "Choose how to authorize."
+	}
+	if len(fields) > 0 {
 		v, err := s.addBackupView(r)
 		if err != nil {
 			return err
 		}
-		v.Fields = backup.FieldErrors{"method": "Choose how to authorize. The backup administrator method is not available in this version; choose Least Privilege Permissions."}
+		v.Method, v.Fields = method, fields
 		return s.render(w, r, http.StatusUnprocessableEntity, views.Microsoft365Page(s.frame(w, r, "Sign in with Microsoft 365"), v))
 	}
 	auth := backup.Authorization{
 		ID: backup.NewID[backup.AuthorizationID](), OrgID: a.Org.ID, StartedBy: a.Person.ID, MovedBy: a.Person.Name,
-		Provider: backup.ProviderMicrosoft365, Method: backup.MethodServicePrincipal,
+		Provider: backup.ProviderMicrosoft365, Method: method,
 		// The script of the manual flow is not part of this version; the page has said so.
 		Flow:      backup.FlowAutomated,
-		Workloads: wizardWorkloads, Step: backup.StepConsent, CreatedAt: time.Now(), UpdatedAt: time.Now(),
+		Workloads: workloads, Step: backup.StepConsent, CreatedAt: time.Now(), UpdatedAt: time.Now(),
 	}
 	auth, err := s.Store.StartAuthorization(r.Context(), auth, a)
 	if errors.Is(err, backup.ErrConflict) {

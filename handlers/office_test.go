@@ -31,6 +31,7 @@ type office struct {
 	engine    *engine.Engine
 	microsoft *simulator.Simulator
 	portal    string // address
+	folder    string // of the repository
 	control   string // address of the simulator's control paths
 	stop      func() // ends the background work, and waits for it
 }
@@ -92,7 +93,7 @@ func newOffice(t *testing.T) *office {
 	}
 	eng := &engine.Engine{Repo: repository, Catalog: st, Log: log}
 	portal = (&handlers.Server{Store: st, FactorOptional: true, Microsoft: client, Content: eng, SessionKey: []byte(strings.Repeat("s", 32)), PublicURL: server.URL, Log: log}).Handler()
-	o := &office{t: t, store: st, engine: eng, microsoft: sim, portal: server.URL, control: microsoft.URL + "/_simulator"}
+	o := &office{t: t, store: st, engine: eng, microsoft: sim, folder: filepath.Join(dir, "repository"), portal: server.URL, control: microsoft.URL + "/_simulator"}
 	o.people()
 	runner := &jobs.Runner{Store: st, Engine: eng, Microsoft: client, Every: time.Hour, Workers: 2, Log: log}
 	work, cancel := context.WithCancel(context.WithoutCancel(ctx))

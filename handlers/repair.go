@@ -16,6 +16,9 @@ func (s *Server) repair(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	if conn.Method == backup.MethodBackupAdministrator {
+		return s.begin(w, r, conn, backup.PurposeRepair, conn.Method, backup.LegacyWorkloads())
+	}
 	broken := views.Broken(apps)
 	if len(broken) == 0 {
 		return s.redirect(w, r, "/settings/credentials", "Every application works. There is nothing to repair.")
@@ -32,6 +35,9 @@ func (s *Server) renew(w http.ResponseWriter, r *http.Request) error {
 	conn, _, err := s.connectionAt(r)
 	if err != nil {
 		return err
+	}
+	if conn.Method == backup.MethodBackupAdministrator {
+		return s.begin(w, r, conn, backup.PurposeRepair, conn.Method, backup.LegacyWorkloads())
 	}
 	return s.begin(w, r, conn, backup.PurposeRenew, conn.Method, nil)
 }
@@ -101,7 +107,14 @@ func done(auth backup.Authorization) (path, flash string, ok bool) {
 		return "", "", false
 	}
 	switch auth.Purpose {
+	case backup.PurposeMigrate:
+		return "/migration/done", "", true
+	case backup.PurposeCleanUp:
+		return "/settings/credentials", "Removed. The backup administrator and the permissions of Holdfast's main application are no longer in the tenant.", true
 	case backup.PurposeRepair:
+		if auth.Method == backup.MethodBackupAdministrator {
+			return "/settings/credentials", "Authorized. The backup administrator is in place, and backups go on with it.", true
+		}
 		return "/settings/credentials", "Repaired. The applications have all their permissions.", true
 	case backup.PurposeRole:
 		return "/settings/credentials", "The custom role is being looked after. Its state is below.", true

@@ -205,7 +205,17 @@ func (s *Server) identify(r *http.Request) (*http.Request, error) {
 // frame is what the page has around it. It takes the flash message that the
 // last redirect left.
 func (s *Server) frame(w http.ResponseWriter, r *http.Request, title string) views.Frame {
-	return views.Frame{Title: title, Path: r.URL.Path, Actor: actor(r), Flash: s.take(w, r, flashKey), Now: time.Now()}
+	f := views.Frame{Title: title, Path: r.URL.Path, Actor: actor(r), Flash: s.take(w, r, flashKey), Now: time.Now()}
+	if f.ShowsMigration() {
+		conn, err := s.Store.LegacyConnection(r.Context(), f.Actor.Org.ID)
+		switch {
+		case err == nil:
+			f.Legacy, f.Reverted = true, !conn.RevertedAt.IsZero()
+		case !errors.Is(err, backup.ErrNotFound):
+			s.Log.Warn("banner of the migration is left out", "error", err)
+		}
+	}
+	return f
 }
 
 // take returns a value of the session and removes it.

@@ -74,7 +74,7 @@ func (s *Server) connectionViews(ctx context.Context, org backup.OrgID) ([]views
 		return nil, err
 	}
 	for i := range list {
-		list[i].Permissions = backup.Permissions(list[i].Workloads)
+		list[i].Permissions = backup.PermissionsOf(list[i].Method, list[i].Workloads)
 		if list[i].Applications, err = s.Store.SubApplications(ctx, org, list[i].ID); err != nil {
 			return nil, fmt.Errorf("read sub-applications: %w", err)
 		}

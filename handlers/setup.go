@@ -38,25 +38,36 @@ func (s *Server) showSetup(w http.ResponseWriter, r *http.Request) error {
 // begin starts an authorization that changes a connection, and shows it. If
 // one is under way, it goes on there.
 func (s *Server) begin(w http.ResponseWriter, r *http.Request, conn backup.Connection, purpose backup.Purpose, method backup.Method, workloads []backup.Workload) error {
+	_, started, err := s.startAuthorization(w, r, conn, purpose, method, workloads, "")
+	if !started {
+		return err
+	}
+	return s.redirect(w, r, "/setup", "")
+}
+
+// startAuthorization starts an authorization that changes a connection, for the
+// administrator upn if that is known. If one is under way, the answer is
+// written: it goes on there.
+func (s *Server) startAuthorization(w http.ResponseWriter, r *http.Request, conn backup.Connection, purpose backup.Purpose, method backup.Method, workloads []backup.Workload, upn string) (auth backup.Authorization, started bool, err error) {
 	a := actor(r)
 	flow := backup.FlowAutomated
 	if a.Org.ManualRole {
 		flow = backup.FlowManual
 	}
-	auth := backup.Authorization{
+	auth = backup.Authorization{
 		ID: backup.NewID[backup.AuthorizationID](), OrgID: a.Org.ID, ConnectionID: conn.ID, StartedBy: a.Person.ID, MovedBy: a.Person.Name,
 		Provider: conn.Provider, Purpose: purpose, Method: method, Flow: flow, Workloads: workloads,
-		TenantID: conn.TenantID, TenantName: conn.TenantName, TenantDomain: conn.TenantDomain,
+		TenantID: conn.TenantID, TenantName: conn.TenantName, TenantDomain: conn.TenantDomain, AdminUPN: upn,
 	}
 	auth.Step = auth.Steps()[0]
-	_, err := s.Store.StartAuthorization(r.Context(), auth, a)
+	auth, err = s.Store.StartAuthorization(r.Context(), auth, a)
 	if errors.Is(err, backup.ErrConflict) {
-		return s.redirect(w, r, "/setup", "An authorization was under way already. This is where it stands.")
+		return auth, false, s.redirect(w, r, "/setup", "An authorization was under way already. This is where it stands.")
 	}
 	if err != nil {
-		return fmt.Errorf("start the authorization: %w", err)
+		return auth, false, fmt.Errorf("start the authorization: %w", err)
 	}
-	return s.redirect(w, r, "/setup", "")
+	return auth, true, nil
 }
 
 // setupView collects what the page shows of an authorization to this session.
@@ -64,7 +75,7 @@ func (s *Server) setupView(r *http.Request, auth backup.Authorization) (views.Se
 	ctx, a := r.Context(), actor(r)
 	v := views.Setup{
 		Authorization: auth, OwnCode: auth.Device.Session == a.Session,
-		Permissions: backup.Permissions(auth.Workloads), Now: time.Now(),
+		Permissions: auth.Permissions(), Now: time.Now(),
 	}
 	if !v.OwnCode {
 		v.Authorization.Device.UserCode = hidden(v.Authorization.Device.UserCode)

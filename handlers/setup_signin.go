@@ -29,6 +29,7 @@ const thenAbandon = ".abandon"
 func (s *Server) startSignIn(w http.ResponseWriter, r *http.Request) error {
 	// Signing in again is always allowed: it only renews the administrator's token.
 	auth, ok, err := s.step(w, r, backup.StepConsent, backup.StepFailed, backup.StepCreateApplications, backup.StepRemoveApplications,
+		backup.StepCreateAdministrator, backup.StepRemoveAdministrator,
 		backup.StepDeviceAuthorization, backup.StepVerify, backup.StepChooseAccounts)
 	if !ok {
 		return err
@@ -139,6 +140,10 @@ func (s *Server) consented(w http.ResponseWriter, r *http.Request, auth backup.A
 	if err != nil {
 		return s.saveProblem(w, r, before, err)
 	}
+	if auth.Purpose == backup.PurposeCleanUp && grant.ObjectID == conn.Administrator.ID {
+		return s.saveProblem(w, r, before, &backup.Problem{Kind: backup.ProblemNotAdministrator, At: time.Now(),
+			Text: "You signed in as " + grant.UPN + ", the account that is to be deleted. Sign in as another Global Administrator of " + tenant.InitialDomain + "."})
+	}
 	conn.TenantName, conn.TenantDomain = tenant.Name, tenant.InitialDomain
 	apps, err := s.planned(ctx, auth, conn)
 	if err != nil {
@@ -152,7 +157,7 @@ func (s *Server) consented(w http.ResponseWriter, r *http.Request, auth backup.A
 	if auth.Step == backup.StepDone {
 		err = s.Store.CompleteAuthorization(ctx, &auth, backup.ListAccountsJob{OrgID: auth.OrgID, ConnectionID: auth.ConnectionID})
 		if err == nil {
-			err = s.noteGranted(r, auth, backup.SignInConsent, grant)
+			err = s.noteGranted(r, auth, auth.ConsentPurpose(), grant)
 		}
 		return s.moved(w, r, before, err, "/settings/credentials", "Thank you. The consent is in place again.")
 	}
@@ -165,7 +170,7 @@ func (s *Server) consented(w http.ResponseWriter, r *http.Request, auth backup.A
 		return s.tenantTaken(w, r, before, conn)
 	}
 	if err == nil {
-		err = s.noteGranted(r, auth, backup.SignInConsent, grant)
+		err = s.noteGranted(r, auth, auth.ConsentPurpose(), grant)
 	}
 	return s.moved(w, r, before, err, "/setup", "")
 }

@@ -83,8 +83,8 @@ func TestWizardFromProviderToFirstBackup(t *testing.T) {
 	v := o.signIn(adminMail)
 
 	v.get("/add-backup").says("IMAP").follow("Sign in with Microsoft 365")
-	v.says("Exchange.ManageAsApp").says("Mail.Read").says("Authorize with a backup administrator").says("Not available in this version")
-	if n := v.doc.Find(".permissions tbody tr").Length(); n != len(backup.Permissions([]backup.Workload{backup.WorkloadMail, backup.WorkloadExchange})) {
+	v.says("Exchange.ManageAsApp").says("Mail.Read").says("Authorize with a backup administrator").says("An account with all rights stays in your tenant")
+	if n := v.doc.Find(".for-spa .permissions tbody tr").Length(); n != len(backup.Permissions([]backup.Workload{backup.WorkloadMail, backup.WorkloadExchange})) {
 		t.Errorf("%d permissions are shown", n)
 	}
 	v.consent(contosoAdmin, contosoPass)

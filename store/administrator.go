@@ -103,3 +103,17 @@ func (s *Store) ForgetMigration(ctx context.Context, org backup.OrgID, id backup
 		return nil
 	})
 }
+
+// LegacyConnection returns the oldest connection of an organization that works
+// by the legacy method; backup.ErrNotFound if there is none.
+func (s *Store) LegacyConnection(ctx context.Context, org backup.OrgID) (backup.Connection, error) {
+	return one(ctx, s.read, scanConnection, `SELECT `+connectionColumns+` FROM connections
+		WHERE org_id = $1 AND method = 'backup_administrator' AND ready_at > 0 ORDER BY created_at LIMIT 1`, org)
+}
+
+// ConnectionAdministrators returns the names of the people who have signed in
+// for authorizations of a connection, the latest first.
+func (s *Store) ConnectionAdministrators(ctx context.Context, org backup.OrgID, id backup.ConnectionID) ([]string, error) {
+	return collect(ctx, s.read, scanValue[string], `SELECT admin_upn FROM authorizations
+		WHERE org_id = $1 AND connection_id = $2 AND admin_upn <> '' AND admin_id <> '' GROUP BY admin_upn ORDER BY MAX(created_at) DESC LIMIT 10`, org, id)
+}

@@ -9,7 +9,7 @@ import (
 	"holdfast/backup"
 )
 
-const connectionColumns = `id, org_id, provider, method, tenant_id, tenant_name, tenant_domain, workloads, problem, created_at, ready_at, listed_at, admin_id, admin_upn, reverted_at`
+const connectionColumns = `id, org_id, provider, method, tenant_id, tenant_name, tenant_domain, workloads, problem, created_at, ready_at, listed_at, admin_id, admin_upn, admin_password_sealed IS NOT NULL, reverted_at`
 
 // scanConnection leaves the password of the backup administrator sealed: only
 // AdministratorPassword opens it.
@@ -18,7 +18,7 @@ func scanConnection(row scanner) (backup.Connection, error) {
 	var workloads, problem string
 	var created, ready, listed, reverted int64
 	err := row.Scan(&c.ID, &c.OrgID, &c.Provider, &c.Method, &c.TenantID, &c.TenantName, &c.TenantDomain, &workloads, &problem, &created, &ready, &listed,
-		&c.Administrator.ID, &c.Administrator.UPN, &reverted)
+		&c.Administrator.ID, &c.Administrator.UPN, &c.Administrator.Unshown, &reverted)
 	c.RevertedAt = moment(reverted)
 	c.Workloads, c.Problem = workloadsOf(workloads), problemOf(problem)
 	c.CreatedAt, c.ReadyAt, c.ListedAt = moment(created), moment(ready), moment(listed)

@@ -19,6 +19,15 @@ type Frame struct {
 	Actor backup.Actor // zero if nobody is signed in
 	Flash string       // what the last action did, shown once
 	Now   time.Time
+
+	Legacy   bool // a connection of the organization works by the backup administrator
+	Reverted bool // and waits for its authorization
+}
+
+// ShowsMigration says whether the page has the banner that leads to the
+// migration: every page of an organization but those of the migration itself.
+func (f Frame) ShowsMigration() bool {
+	return f.SignedIn() && !f.inPartner() && !strings.HasPrefix(f.Path, "/setup") && !strings.HasPrefix(f.Path, "/migration") && !strings.HasPrefix(f.Path, "/account")
 }
 
 // SignedIn says whether there is a person to show the frame to.
@@ -54,7 +63,7 @@ func (f Frame) menu() []menuItem {
 		return items
 	}
 	return []menuItem{
-		{Path: "/dashboard", Name: "Dashboard", Icon: "dashboard", also: []string{"/add-backup", "/setup", "/mailboxes"}},
+		{Path: "/dashboard", Name: "Dashboard", Icon: "dashboard", also: []string{"/add-backup", "/setup", "/mailboxes", "/migration"}},
 		{Path: "/browse", Name: "Browse & Restore", Icon: "folder"},
 		{Path: "/status", Name: "System Status", Icon: "activity"},
 		{Path: "/activity", Name: "Activity", Icon: "history"},

@@ -13,6 +13,7 @@ import (
 // AddBackup is what the pages before the wizard show.
 type AddBackup struct {
 	Permissions []backup.Permission
+	Legacy      []backup.Permission   // what the backup administrator method asks for
 	Registered  bool                  // Holdfast has its main application at Microsoft
 	UnderWay    *backup.Authorization // nil if none
 	ManualRole  bool                  // the organization's toggle
@@ -104,6 +105,8 @@ func (v Setup) title() string {
 		return "Re-authenticate"
 	case backup.PurposeRemove:
 		return "Remove applications"
+	case backup.PurposeCleanUp:
+		return "Delete the backup administrator"
 	}
 	return "Add Backup"
 }
@@ -135,6 +138,11 @@ func (v Setup) giveUp() string {
 		return "Give up and remove what was made"
 	}
 	return "Give up"
+}
+
+// makesAdministrator says whether this is the legacy method.
+func (v Setup) makesAdministrator() bool {
+	return slices.Contains(v.Authorization.Steps(), backup.StepCreateAdministrator)
 }
 
 // Waits says whether the page waits for work in the background, so that it

@@ -207,11 +207,17 @@ func (s *Simulator) controlDecline(w *answer, r *http.Request, _ *caller) {
 
 // controlTenant changes switches of a tenant; what the body leaves out stays.
 func (s *Simulator) controlTenant(w *answer, r *http.Request, t *tenant) {
-	settings := t.Settings
-	if !readControl(w, r, &settings) {
+	body := struct {
+		TenantSettings
+		Domain string `json:"domain,omitempty"` // the new initial domain; the old one stays verified
+	}{TenantSettings: t.Settings}
+	if !readControl(w, r, &body) {
 		return
 	}
-	t.Settings = settings
+	t.Settings = body.TenantSettings
+	if body.Domain != "" && !slices.Contains(t.Domains, body.Domain) {
+		t.Domain, t.Domains = body.Domain, append([]string{body.Domain}, t.Domains...)
+	}
 	s.changed()
-	w.json(http.StatusOK, settings)
+	w.json(http.StatusOK, t.Settings)
 }
