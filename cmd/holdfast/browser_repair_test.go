@@ -56,6 +56,12 @@ func (p *page) connectContoso() {
 // browser is back in the portal.
 func (p *page) signInAtMicrosoft() {
 	p.t.Helper()
+	p.signInAs("admin@contosodental.onmicrosoft.com", "Contoso-2026")
+}
+
+// signInAs is signInAtMicrosoft as somebody else.
+func (p *page) signInAs(upn, password string) {
+	p.t.Helper()
 	const asks = `document.body.innerText.includes("Pick an account") || !!document.querySelector("[name=passwd]") || document.body.innerText.includes("Permissions requested")`
 	for range 4 {
 		p.until("a question of Microsoft, or the portal", asks+` || !document.body.innerText.includes("simulated")`)
@@ -63,9 +69,9 @@ func (p *page) signInAtMicrosoft() {
 			return
 		}
 		if pick, _ := eval[bool](p, `document.body.innerText.includes("Pick an account")`); pick {
-			p.press("admin@contosodental")
+			p.press(upn)
 		} else if form, _ := eval[bool](p, `!!document.querySelector("[name=passwd]")`); form {
-			p.fill("input[name=login]", "admin@contosodental.onmicrosoft.com").fill("input[name=passwd]", "Contoso-2026").press("Sign in")
+			p.fill("input[name=login]", upn).fill("input[name=passwd]", password).press("Sign in")
 		} else {
 			p.press("Accept")
 		}

@@ -16,7 +16,6 @@ import (
 	"holdfast/backup"
 	"holdfast/backup/m365/simulator"
 	"holdfast/handlers"
-	"holdfast/store"
 )
 
 // demo runs the portal with the simulated Microsoft 365 on loopback, filled
@@ -76,7 +75,7 @@ func demo(ctx context.Context, args []string, getenv func(string) string, stdout
 	}
 	defer p.Close()
 	if c.web() {
-		if err := seedDemo(ctx, p.store); err != nil {
+		if err := p.seedDemo(ctx); err != nil {
 			return fmt.Errorf("make the sample organizations: %w", err)
 		}
 	}
@@ -129,12 +128,14 @@ var demoPeople = []demoPerson{
 	{"Adele Vance", "adele@contoso.example", backup.RoleAdmin, "Contoso Dental", "admin of Contoso Dental"},
 	{"Lee Gu", "lee@contoso.example", backup.RoleViewer, "Contoso Dental", "viewer of Contoso Dental"},
 	{"Nestor Wilke", "nestor@fabrikam.example", backup.RoleAdmin, "Fabrikam Legal", "admin of Fabrikam Legal"},
+	{"Ines Prado", "ines@adatum.example", backup.RoleAdmin, legacyOrganization, "admin of Adatum Builders, which can be migrated"},
 }
 
-var demoOrganizations = []string{"Contoso Dental", "Fabrikam Legal", "Litware Logistics", "Tailspin Sites"}
+var demoOrganizations = []string{"Contoso Dental", "Fabrikam Legal", "Litware Logistics", "Tailspin Sites", legacyOrganization}
 
 // seedDemo makes the sample partner, its organizations and people, once.
-func seedDemo(ctx context.Context, st *store.Store) error {
+func (p *parts) seedDemo(ctx context.Context) error {
+	st := p.store
 	n, err := st.CountPeople(ctx)
 	if err != nil || n > 0 {
 		return err
@@ -155,13 +156,18 @@ func seedDemo(ctx context.Context, st *store.Store) error {
 			return err
 		}
 		orgs[name] = org.ID
+		if name == legacyOrganization {
+			if err := p.seedLegacy(ctx, org, actor); err != nil {
+				return fmt.Errorf("connect %s: %w", name, err)
+			}
+		}
 	}
-	for _, p := range demoPeople[1:] {
-		membership := backup.Membership{OrgID: orgs[p.org], Role: p.role}
-		if p.org == "" {
+	for _, who := range demoPeople[1:] {
+		membership := backup.Membership{OrgID: orgs[who.org], Role: who.role}
+		if who.org == "" {
 			membership.PartnerID = actor.Partner.ID
 		}
-		person := backup.Person{ID: backup.NewID[backup.PersonID](), Name: p.name, Email: p.email, PasswordHash: hash, CreatedAt: time.Now()}
+		person := backup.Person{ID: backup.NewID[backup.PersonID](), Name: who.name, Email: who.email, PasswordHash: hash, CreatedAt: time.Now()}
 		if err := st.CreatePerson(ctx, person, membership, actor); err != nil {
 			return err
 		}

@@ -31,6 +31,41 @@ func (s *Simulator) build() error {
 			return fmt.Errorf("tenant %s: %w", s.state.Tenants[i].Name, err)
 		}
 	}
+	for i := range s.options.World.Tenants {
+		for _, g := range s.options.World.Tenants[i].Grants {
+			if err := s.buildGrant(s.state.Tenants[i], g); err != nil {
+				return fmt.Errorf("tenant %s: %w", s.state.Tenants[i].Name, err)
+			}
+		}
+	}
+	return nil
+}
+
+// buildGrant consents to an application in the name of a tenant.
+func (s *Simulator) buildGrant(t *tenant, g WorldGrant) error {
+	home, a := s.registration(g.App)
+	if a == nil {
+		return fmt.Errorf("a grant for application %s, which is not registered", g.App)
+	}
+	var list []wanted
+	var roles []scopeOf
+	for _, res := range s.resources {
+		w := wanted{resource: res}
+		for _, sc := range res.Scopes {
+			if slices.Contains(g.Delegated, sc.Name) {
+				w.scopes = append(w.scopes, sc.Name)
+			}
+		}
+		if len(w.scopes) > 0 {
+			list = append(list, w)
+		}
+		for _, role := range res.Roles {
+			if res.AppID == graphAppID && slices.Contains(g.Application, role.Name) {
+				roles = append(roles, role)
+			}
+		}
+	}
+	s.consentForAll(t, home, a, list, roles)
 	return nil
 }
 
@@ -91,7 +126,7 @@ func buildPerson(t *tenant, w *WorldPerson, n int) (*user, error) {
 		return nil, errors.New("name and upn are needed")
 	}
 	u := &user{
-		ID: firstOf(w.ID, stableGUID("user", t.ID, w.UPN)), UPN: w.UPN, Name: w.Name, Mail: w.Mail, Password: w.Password, Enabled: !w.Disabled, Guest: w.Guest,
+		ID: firstOf(w.ID, stableGUID("user", t.ID, w.UPN)), UPN: w.UPN, Name: w.Name, Mail: w.Mail, Password: w.Password, Department: w.Department, Enabled: !w.Disabled, Guest: w.Guest,
 		Kind: firstOf(w.Kind, "user"), Licences: w.Licences, PlanStatus: w.PlanStatus, NoPowerShell: w.NoPowerShell,
 		Created: t.Created.Add(time.Duration(n) * 36 * time.Hour), Roles: []string{},
 	}

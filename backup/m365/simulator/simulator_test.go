@@ -282,7 +282,7 @@ func TestWorldFiles(t *testing.T) {
 	}
 	files := os.DirFS(dir)
 	w, err := simulator.ReadWorld(files, "good.json")
-	if err != nil || len(w.Tenants) != 5 {
+	if err != nil || len(w.Tenants) != 6 {
 		t.Errorf("the default world does not come back: %d tenants, %v", len(w.Tenants), err)
 	}
 	for _, name := range []string{"typo.json", "empty.json", "missing.json"} {

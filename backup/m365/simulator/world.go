@@ -25,6 +25,7 @@ type WorldTenant struct {
 	SKUs    []string           `json:"skus"` // part numbers of bought licences, like SPE_E3
 	People  []WorldPerson      `json:"people"`
 	Apps    []WorldApplication `json:"applications,omitempty"`
+	Grants  []WorldGrant       `json:"grants,omitempty"` // consent to applications of any tenant
 	TenantSettings
 	Exchange *WorldExchange `json:"exchange,omitempty"`
 }
@@ -70,6 +71,7 @@ type WorldPerson struct {
 	UPN          string        `json:"upn"`
 	Mail         string        `json:"mail,omitempty"` // the UPN if empty and the kind has mail
 	Password     string        `json:"password,omitempty"`
+	Department   string        `json:"department,omitempty"`
 	Roles        []string      `json:"roles,omitempty"` // names like Global Administrator
 	Kind         string        `json:"kind,omitempty"`  // user (default), shared, room, equipment
 	Licences     []string      `json:"licences,omitempty"`
@@ -78,6 +80,13 @@ type WorldPerson struct {
 	Guest        bool          `json:"guest,omitempty"`
 	NoPowerShell bool          `json:"noPowerShell,omitempty"`
 	Mailbox      *WorldMailbox `json:"mailbox,omitempty"`
+}
+
+// WorldGrant is what a tenant has consented to, for everybody in it.
+type WorldGrant struct {
+	App         string   `json:"app"`                   // client id
+	Delegated   []string `json:"delegated,omitempty"`   // permissions by name
+	Application []string `json:"application,omitempty"` // permissions by name
 }
 
 // WorldApplication is an app registration.

@@ -11,10 +11,11 @@ import (
 const MainClientID = "5b3d2f6e-0c1a-4d7e-9a43-7c1f60e5b2a8"
 
 // DefaultWorld is the world of the demo: the provider Northwind MSP, where
-// Holdfast's main application is registered, and four customers. Contoso
+// Holdfast's main application is registered, and five customers. Contoso
 // Dental has accounts of every kind; Fabrikam Legal is small and orderly;
 // Tailspin Sites has no Exchange Online; in Litware Exchange has never been
-// customised, so that the custom role takes its time.
+// customised, so that the custom role takes its time; Adatum
+// Builders was authorized by a backup administrator.
 func DefaultWorld() World {
 	delay := TenantSettings{ReplicationDelay: Duration(3 * time.Second)}
 	return World{Tenants: []WorldTenant{
@@ -49,18 +50,45 @@ func DefaultWorld() World {
 				{Name: "Leo Ware", UPN: "leo@litware.onmicrosoft.com", Password: "Litware-2026", Licences: []string{"SPE_E3"}, Mailbox: mailOf(30)},
 			},
 		},
+		{
+			ID: LegacyTenantID, Name: "Adatum Builders", Domain: legacyDomain, SKUs: []string{"O365_BUSINESS_ESSENTIALS"}, TenantSettings: delay, People: adatum(),
+			Grants: []WorldGrant{{App: MainClientID, Delegated: permissionNames(backup.LegacyPermissions(), backup.Delegated), Application: permissionNames(backup.LegacyPermissions(), backup.Application)}},
+		},
 	}}
 }
 
+// The tenant of the default world that a backup administrator authorized, and
+// the connection at Holdfast that the account's marker names.
+const (
+	LegacyTenantID                            = "b18f3e60-7c25-4a9d-8e41-d2c7a05f6b06"
+	LegacyAdministratorID                     = "6f0e9a51-3c47-4d2b-b8a6-91e5c3d70f16"
+	LegacyConnectionID    backup.ConnectionID = "ADATUMBUILDERSCONNECTION01"
+	legacyDomain                              = "adatumbuilders.onmicrosoft.com"
+)
+
 // mainPermissions are the delegated permissions of the main application.
-func mainPermissions() []string {
+func mainPermissions() []string { return permissionNames(backup.Permissions(nil), backup.Delegated) }
+
+// permissionNames are the names of the permissions of a type.
+func permissionNames(list []backup.Permission, of backup.PermissionType) []string {
 	var names []string
-	for _, p := range backup.Permissions(nil) {
-		if p.Type == backup.Delegated {
+	for _, p := range list {
+		if p.Type == of {
 			names = append(names, p.Name)
 		}
 	}
 	return names
+}
+
+func adatum() []WorldPerson {
+	const at, pass = "@" + legacyDomain, "Adatum-2026"
+	plan := []string{"O365_BUSINESS_ESSENTIALS"}
+	marker := backup.Connection{ID: LegacyConnectionID}.AdministratorMarker()
+	return []WorldPerson{
+		{Name: "Alma Adatum", UPN: "admin" + at, Password: pass, Roles: []string{"Global Administrator"}, Licences: plan, Mailbox: mailOf(20)},
+		{Name: "Bo Builder", UPN: "bo" + at, Password: pass, Licences: plan, Mailbox: mailOf(40)},
+		{ID: LegacyAdministratorID, Name: "Backup administrator (Holdfast)", UPN: "backupadmin" + at, Password: "Adatum-backup-2026", Department: marker, Roles: []string{"Global Administrator"}},
+	}
 }
 
 func contoso() []WorldPerson {
