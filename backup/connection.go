@@ -159,6 +159,29 @@ func (a SubApplication) RollDue(now time.Time) bool {
 	return len(a.Next.PrivateKey) > 0 || a.OldKeyID != "" || !now.Before(a.rollFrom())
 }
 
+// ExpiresSoon says whether the certificate is about to end although Holdfast has
+// tried to change it: then an administrator has to.
+func (a SubApplication) ExpiresSoon(now time.Time) bool {
+	return !a.RollError.IsZero() && !a.NotAfter.IsZero() && a.NotAfter.Sub(now) < ExpiryWarning && len(a.PrivateKey) > 0
+}
+
+// Trouble is what a person has to see to about the application, as a Problem
+// that a repair solves; the zero value if there is nothing.
+func (a SubApplication) Trouble(now time.Time) Problem {
+	switch {
+	case !a.Problem.IsZero():
+		return a.Problem
+	case a.State != ApplicationReady:
+		return Problem{Kind: ProblemApplicationGone, Text: "A repair of this application was started and not finished."}
+	case a.ExpiresSoon(now):
+		p := a.RollError
+		p.Kind = ProblemCredential
+		p.Text = "The certificate ends on " + a.NotAfter.UTC().Format("2 January 2006") + " and could not be renewed by itself. " + p.Text
+		return p
+	}
+	return Problem{}
+}
+
 // rollFrom is when the certificate is due to change.
 func (a SubApplication) rollFrom() time.Time {
 	before := rollBefore

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"time"
 
 	"holdfast/backup"
 	"holdfast/views"
@@ -19,7 +20,7 @@ func (s *Server) repair(w http.ResponseWriter, r *http.Request) error {
 	if conn.Method == backup.MethodBackupAdministrator {
 		return s.begin(w, r, conn, backup.PurposeRepair, conn.Method, backup.LegacyWorkloads())
 	}
-	broken := views.Broken(apps)
+	broken := views.Broken(apps, time.Now())
 	if len(broken) == 0 {
 		return s.redirect(w, r, "/settings/credentials", "Every application works. There is nothing to repair.")
 	}

@@ -148,7 +148,7 @@ func TestRepairIsShortAndTouchesNothingElse(t *testing.T) {
 			o, v := connected(t)
 			before := o.apps()
 			test.damage(o, before[test.workload].AppID)
-			v.checked().get("/settings/credentials").says("1 application does not work").says(test.says)
+			v.checked().get("/settings/credentials").says("1 application needs a repair").says(test.says)
 			v.press("Repair " + before[test.workload].DisplayName)
 			v.says("Nothing else in the tenant is touched").finished()
 			if asked := v.doc.Find("#device").Length() > 0; asked != test.roleAgain {
@@ -159,11 +159,11 @@ func TestRepairIsShortAndTouchesNothingElse(t *testing.T) {
 				v.until("/setup", func() bool { return v.at.Path == "/settings/credentials" })
 			}
 			v.says("Repaired").says("Custom Role StatusConnected")
-			if strings.Contains(v.text(), "does not work") {
+			if strings.Contains(v.text(), "needs a repair") {
 				t.Errorf("still broken: %s", v.text())
 			}
 			v.checked().get("/settings/credentials")
-			if strings.Contains(v.text(), "does not work") {
+			if strings.Contains(v.text(), "needs a repair") {
 				t.Errorf("broken again after a check: %s", v.text())
 			}
 			for workload, app := range o.apps() {

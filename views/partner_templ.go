@@ -765,7 +765,7 @@ func OrganizationPage(f Frame, v Organization) templ.Component {
 				return templ_7745c5c3_Err
 			}
 			for _, c := range v.Connections {
-				templ_7745c5c3_Err = connectionCard(c).Render(ctx, templ_7745c5c3_Buffer)
+				templ_7745c5c3_Err = connectionCard(c, f.Now).Render(ctx, templ_7745c5c3_Buffer)
 				if templ_7745c5c3_Err != nil {
 					return templ_7745c5c3_Err
 				}

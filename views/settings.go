@@ -87,12 +87,13 @@ func roleLine(r backup.CustomRole, now time.Time) string {
 	return "Disconnected"
 }
 
-// Broken returns the applications that have to be repaired: they have a problem,
-// or an earlier repair was given up.
-func Broken(apps []backup.SubApplication) []backup.SubApplication {
+// Broken returns the applications that have to be repaired, each with what is
+// wrong as its Problem.
+func Broken(apps []backup.SubApplication, now time.Time) []backup.SubApplication {
 	var list []backup.SubApplication
 	for _, a := range apps {
-		if !a.Problem.IsZero() || a.State != backup.ApplicationReady {
+		if p := a.Trouble(now); !p.IsZero() {
+			a.Problem = p
 			list = append(list, a)
 		}
 	}
@@ -111,14 +112,14 @@ func (c Connection) hasExchange() bool {
 }
 
 // repairNote says what a repair takes.
-func (c Connection) repairNote() string {
+func (c Connection) repairNote(now time.Time) string {
 	text := "An administrator of the tenant signs in at Microsoft once. "
-	if len(Broken(c.Applications)) < len(c.Applications) {
+	if len(Broken(c.Applications, now)) < len(c.Applications) {
 		text += "The other applications are not touched, and backups go on."
 	} else {
 		text += "Backups go on as soon as it is done."
 	}
-	for _, a := range Broken(c.Applications) {
+	for _, a := range Broken(c.Applications, now) {
 		if a.Workload == backup.WorkloadExchange && a.Problem.Kind == backup.ProblemApplicationGone {
 			text += " The custom role is then given to the new Exchange application, which takes a second authorization."
 		}

@@ -21,10 +21,6 @@ import (
 // times, what others know.
 const goneWait = 20 * time.Second
 
-// keyReserve is how long a certificate has to be good for not to be replaced
-// when its application is repaired.
-const keyReserve = 24 * time.Hour
-
 // repair brings an application that has something wrong to the state from which
 // make goes on: what is gone is made anew, what is off is switched on, and a
 // certificate that does not count any more is replaced. Permissions that were
@@ -66,11 +62,12 @@ func (m *applicationMaker) startAnew() error {
 	return m.reached(backup.ApplicationPlanned)
 }
 
-// repairKey makes sure that the certificate is registered and good for a while.
+// repairKey makes sure that the certificate is registered and good for longer
+// than people are warned of its end.
 // A new one replaces all that are there: the application is Holdfast's, and
 // somebody else's certificate on it would be a way in.
 func (m *applicationMaker) repairKey(ctx context.Context, found models.Applicationable) error {
-	if _, err := appCertificate(*m.app); err == nil && time.Until(m.app.NotAfter) > keyReserve {
+	if _, err := appCertificate(*m.app); err == nil && time.Until(m.app.NotAfter) > backup.ExpiryWarning {
 		if id, ok := m.registered(found); ok {
 			m.app.KeyID = id
 			return nil

@@ -28,7 +28,7 @@ func TestBrowserRepairs(t *testing.T) {
 
 	p.open("/settings/permissions").press("Proof for an auditor").says("SHA-256").see("proof")
 	p.print("proof")
-	p.open("/settings/credentials").says("1 application does not work").see("credentials-broken")
+	p.open("/settings/credentials").says("1 application needs a repair").see("credentials-broken")
 	p.press("Switch off").says("Delete Holdfast Backup Exchange").picture("switch-off")
 	p.open("/settings/credentials").press("Repair Holdfast Backup Exchange").says("Repair the application").see("repair")
 	p.press("Sign in at Microsoft").says("simulated")
