@@ -54,6 +54,9 @@ type Authorization struct {
 	RoleTokenExpiresAt time.Time
 	RoleRefreshToken   Secret
 	RoleAdminUPN       string
+	// Attested says, in the manual flow, that a person has seen the script end
+	// well: a role that Exchange does not show yet is then waited for.
+	Attested bool
 
 	CreatedAt time.Time
 	UpdatedAt time.Time

@@ -75,9 +75,7 @@ func (s *Server) startMicrosoft365(w http.ResponseWriter, r *http.Request) error
 	}
 	auth := backup.Authorization{
 		ID: backup.NewID[backup.AuthorizationID](), OrgID: a.Org.ID, StartedBy: a.Person.ID, MovedBy: a.Person.Name,
-		Provider: backup.ProviderMicrosoft365, Method: method,
-		// The script of the manual flow is not part of this version; the page has said so.
-		Flow:      backup.FlowAutomated,
+		Provider: backup.ProviderMicrosoft365, Method: method, Flow: flowOf(a.Org),
 		Workloads: workloads, Step: backup.StepConsent, CreatedAt: time.Now(), UpdatedAt: time.Now(),
 	}
 	auth, err := s.Store.StartAuthorization(r.Context(), auth, a)

@@ -74,7 +74,7 @@ func (s *Server) createOrganization(w http.ResponseWriter, r *http.Request) erro
 	if err != nil {
 		return err
 	}
-	path := "/partner/organizations/" + url.PathEscape(string(org.ID))
+	path := "/partner/organizations/" + url.PathEscape(string(org.ID)) + "/users"
 	err = s.Store.CreatePerson(ctx, person, backup.Membership{OrgID: org.ID, Role: backup.RoleAdmin}, a)
 	if fields, ok := errors.AsType[backup.FieldErrors](err); ok {
 		// Somebody took the address a moment ago; the page has a form to add another admin.
@@ -133,6 +133,45 @@ func (s *Server) showOrganization(w http.ResponseWriter, r *http.Request) error 
 	if err != nil {
 		return err
 	}
+	return s.render(w, r, http.StatusOK, views.OrganizationPage(s.frame(w, r, v.Organization.Name), v))
+}
+
+// showFeatures shows what an organization can have switched on.
+func (s *Server) showFeatures(w http.ResponseWriter, r *http.Request) error {
+	org, err := s.organization(r)
+	if err != nil {
+		return err
+	}
+	v := views.Features{Organization: org, MayChange: actor(r).Role == backup.RoleOwner}
+	return s.render(w, r, http.StatusOK, views.FeaturesPage(s.frame(w, r, org.Name), v))
+}
+
+// saveFeatures switches manual custom role creation; it applies from the next
+// Add Backup or migration on.
+func (s *Server) saveFeatures(w http.ResponseWriter, r *http.Request) error {
+	org, err := s.organization(r)
+	if err != nil {
+		return err
+	}
+	manual := r.PostFormValue("manual_role") == "on"
+	if manual != org.ManualRole {
+		if err := s.Store.SetManualRole(r.Context(), actor(r).Partner.ID, org.ID, manual, actor(r)); err != nil {
+			return err
+		}
+	}
+	flash := "Saved. The next Add Backup or migration makes the custom role by itself."
+	if manual {
+		flash = "Saved. The next Add Backup or migration has the custom role made by hand, with a script."
+	}
+	return s.redirect(w, r, "/partner/organizations/"+url.PathEscape(string(org.ID))+"/features", flash)
+}
+
+// showUsers shows the people of an organization to the partner.
+func (s *Server) showUsers(w http.ResponseWriter, r *http.Request) error {
+	v, err := s.organizationView(r)
+	if err != nil {
+		return err
+	}
 	if id, link, ok := strings.Cut(s.take(w, r, secretKey), " "); ok {
 		for _, p := range v.People {
 			if string(p.ID) == id {
@@ -140,7 +179,7 @@ func (s *Server) showOrganization(w http.ResponseWriter, r *http.Request) error 
 			}
 		}
 	}
-	return s.render(w, r, http.StatusOK, views.OrganizationPage(s.frame(w, r, v.Organization.Name), v))
+	return s.render(w, r, http.StatusOK, views.OrganizationUsersPage(s.frame(w, r, v.Organization.Name), v))
 }
 
 func (s *Server) organizationView(r *http.Request) (views.Organization, error) {
@@ -184,7 +223,7 @@ func (s *Server) addPerson(w http.ResponseWriter, r *http.Request) error {
 		v.New.Fields["role"] = "Choose what this person may do."
 	}
 	again := func() error {
-		return s.render(w, r, http.StatusUnprocessableEntity, views.OrganizationPage(s.frame(w, r, v.Organization.Name), v))
+		return s.render(w, r, http.StatusUnprocessableEntity, views.OrganizationUsersPage(s.frame(w, r, v.Organization.Name), v))
 	}
 	if len(v.New.Fields) > 0 {
 		return again()
@@ -197,7 +236,7 @@ func (s *Server) addPerson(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return s.giveLink(w, r, "/partner/organizations/"+url.PathEscape(string(v.Organization.ID)), person, v.New.Name+" was added.")
+	return s.giveLink(w, r, "/partner/organizations/"+url.PathEscape(string(v.Organization.ID))+"/users", person, v.New.Name+" was added.")
 }
 
 // newPasswordLink makes a new one-time link for a person of an organization.
@@ -217,7 +256,7 @@ func (s *Server) newPasswordLink(w http.ResponseWriter, r *http.Request) error {
 		if err := s.Store.RecordBy(r.Context(), actor(r), org.ID, "person.link", m.Name+" <"+m.Email+">", ""); err != nil {
 			return fmt.Errorf("record the link: %w", err)
 		}
-		return s.giveLink(w, r, "/partner/organizations/"+url.PathEscape(string(org.ID)), m.Person, "")
+		return s.giveLink(w, r, "/partner/organizations/"+url.PathEscape(string(org.ID))+"/users", m.Person, "")
 	}
 	return backup.ErrNotFound
 }

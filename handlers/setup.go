@@ -50,13 +50,9 @@ func (s *Server) begin(w http.ResponseWriter, r *http.Request, conn backup.Conne
 // written: it goes on there.
 func (s *Server) startAuthorization(w http.ResponseWriter, r *http.Request, conn backup.Connection, purpose backup.Purpose, method backup.Method, workloads []backup.Workload, upn string) (auth backup.Authorization, started bool, err error) {
 	a := actor(r)
-	flow := backup.FlowAutomated
-	if a.Org.ManualRole {
-		flow = backup.FlowManual
-	}
 	auth = backup.Authorization{
 		ID: backup.NewID[backup.AuthorizationID](), OrgID: a.Org.ID, ConnectionID: conn.ID, StartedBy: a.Person.ID, MovedBy: a.Person.Name,
-		Provider: conn.Provider, Purpose: purpose, Method: method, Flow: flow, Workloads: workloads,
+		Provider: conn.Provider, Purpose: purpose, Method: method, Flow: flowOf(a.Org), Workloads: workloads,
 		TenantID: conn.TenantID, TenantName: conn.TenantName, TenantDomain: conn.TenantDomain, AdminUPN: upn,
 	}
 	auth.Step = auth.Steps()[0]
@@ -68,6 +64,15 @@ func (s *Server) startAuthorization(w http.ResponseWriter, r *http.Request, conn
 		return auth, false, fmt.Errorf("start the authorization: %w", err)
 	}
 	return auth, true, nil
+}
+
+// flowOf says who makes the custom role: the organization's toggle, as it stands
+// when an authorization starts.
+func flowOf(org backup.Organization) backup.Flow {
+	if org.ManualRole {
+		return backup.FlowManual
+	}
+	return backup.FlowAutomated
 }
 
 // setupView collects what the page shows of an authorization to this session.

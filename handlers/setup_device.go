@@ -134,11 +134,15 @@ func forgetRoleToken(auth *backup.Authorization) {
 	auth.RoleToken, auth.RoleTokenExpiresAt, auth.RoleRefreshToken, auth.RoleAdminUPN = nil, time.Time{}, nil, ""
 }
 
-// verify goes on once the code was entered, and says so if it was not.
+// verify goes on once the code was entered, or the script was run, and says so
+// if it was not.
 func (s *Server) verify(w http.ResponseWriter, r *http.Request) error {
-	auth, ok, err := s.step(w, r, backup.StepDeviceAuthorization)
+	auth, ok, err := s.step(w, r, backup.StepDeviceAuthorization, backup.StepRunScript)
 	if !ok {
 		return err
+	}
+	if auth.Step == backup.StepRunScript {
+		return s.verifyScript(w, r, auth)
 	}
 	if auth.Device.Session == actor(r).Session {
 		var p *backup.Problem

@@ -16,7 +16,7 @@ import (
 const authorizationColumns = `id, org_id, connection_id, started_by, moved_by, provider, method, flow, workloads, step, failed_from, problem, version,
 	sign_in_state, sign_in_purpose, sign_in_session, sign_in_at, tenant_id, tenant_name, tenant_domain, admin_id, admin_upn, role_admin_upn,
 	device_session, device_uri, device_interval_ms, device_expires_at, device_polled_at, device_authorized_at,
-	setup_token_expires_at, role_token_expires_at, secrets_sealed, created_at, updated_at, purpose`
+	setup_token_expires_at, role_token_expires_at, secrets_sealed, created_at, updated_at, purpose, attested`
 
 func (s *Store) scanAuthorization(row scanner) (backup.Authorization, error) {
 	var a backup.Authorization
@@ -26,7 +26,7 @@ func (s *Store) scanAuthorization(row scanner) (backup.Authorization, error) {
 	if err := row.Scan(&a.ID, &a.OrgID, &a.ConnectionID, &a.StartedBy, &a.MovedBy, &a.Provider, &a.Method, &a.Flow, &workloads, &a.Step, &a.FailedFrom, &problem, &a.Version,
 		&a.SignIn.State, &a.SignIn.Purpose, &a.SignIn.Session, &signInAt, &a.TenantID, &a.TenantName, &a.TenantDomain, &a.AdminID, &a.AdminUPN, &a.RoleAdminUPN,
 		&a.Device.Session, &a.Device.VerificationURI, &interval, &expires, &polled, &authorized,
-		&setupEnds, &roleEnds, &sealed, &created, &updated, &a.Purpose); err != nil {
+		&setupEnds, &roleEnds, &sealed, &created, &updated, &a.Purpose, &a.Attested); err != nil {
 		return a, err
 	}
 	a.Workloads, a.Problem = workloadsOf(workloads), problemOf(problem)
@@ -50,7 +50,7 @@ func (s *Store) authorizationArgs(a backup.Authorization) ([]any, error) {
 	return []any{a.ID, a.OrgID, a.ConnectionID, a.StartedBy, a.MovedBy, a.Provider, a.Method, a.Flow, workloadsText(a.Workloads), a.Step, a.FailedFrom, problemText(a.Problem), a.Version,
 		a.SignIn.State, a.SignIn.Purpose, a.SignIn.Session, millis(a.SignIn.At), a.TenantID, a.TenantName, a.TenantDomain, a.AdminID, a.AdminUPN, a.RoleAdminUPN,
 		a.Device.Session, a.Device.VerificationURI, a.Device.Interval.Milliseconds(), millis(a.Device.ExpiresAt), millis(a.Device.PolledAt), millis(a.Device.AuthorizedAt),
-		millis(a.SetupTokenExpiresAt), millis(a.RoleTokenExpiresAt), sealed, millis(a.CreatedAt), millis(a.UpdatedAt), a.Purpose}, err
+		millis(a.SetupTokenExpiresAt), millis(a.RoleTokenExpiresAt), sealed, millis(a.CreatedAt), millis(a.UpdatedAt), a.Purpose, a.Attested}, err
 }
 
 // ActiveAuthorization returns the authorization of an organization that still
@@ -108,7 +108,7 @@ func (s *Store) StartAuthorization(ctx context.Context, a backup.Authorization, 
 	}
 	err = s.inTx(ctx, func(tx *sql.Tx) error {
 		if _, err := tx.ExecContext(ctx, `INSERT INTO authorizations (`+authorizationColumns+`)
-			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35)`,
+			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35, $36)`,
 			args...); err != nil {
 			return fmt.Errorf("start authorization: %w", conflict(err))
 		}
@@ -141,7 +141,7 @@ func (s *Store) saveAuthorization(ctx context.Context, tx *sql.Tx, a *backup.Aut
 			step = $10, failed_from = $11, problem = $12, version = $13, sign_in_state = $14, sign_in_purpose = $15, sign_in_session = $16, sign_in_at = $17,
 			tenant_id = $18, tenant_name = $19, tenant_domain = $20, admin_id = $21, admin_upn = $22, role_admin_upn = $23,
 			device_session = $24, device_uri = $25, device_interval_ms = $26, device_expires_at = $27, device_polled_at = $28, device_authorized_at = $29,
-			setup_token_expires_at = $30, role_token_expires_at = $31, secrets_sealed = $32, created_at = $33, updated_at = $34, purpose = $35
+			setup_token_expires_at = $30, role_token_expires_at = $31, secrets_sealed = $32, created_at = $33, updated_at = $34, purpose = $35, attested = $36
 		WHERE id = $1 AND org_id = $2 AND version = $13 - 1`, args...)
 	if errors.Is(err, backup.ErrNotFound) {
 		return backup.ErrStale

@@ -285,7 +285,7 @@ func Microsoft365Page(f Frame, v AddBackup) templ.Component {
 				return templ_7745c5c3_Err
 			}
 			if v.ManualRole {
-				templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 23, "<p class=\"note small\">For this organization the custom role is set to be made by hand with a script. That flow is not part of this version, so Holdfast makes the role for you; you authorize it in step 2.</p>")
+				templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 23, "<p class=\"note small\">For this organization the custom role in Exchange Online is made by hand: in step 2 you download a PowerShell script and run it yourself.</p>")
 				if templ_7745c5c3_Err != nil {
 					return templ_7745c5c3_Err
 				}

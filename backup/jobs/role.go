@@ -134,7 +134,7 @@ func (w *verifyRole) wizard(ctx context.Context, role backup.CustomRole, err err
 	if findErr != nil {
 		return fmt.Errorf("read the authorization that waits: %w", findErr)
 	}
-	if err == nil || !needsPerson(role.Problem.Kind) {
+	if err == nil || !needsPerson(role.Problem.Kind) && (auth.Flow != backup.FlowManual || auth.Attested || role.Problem.Kind != backup.ProblemRolePending) {
 		return w.advance(ctx, auth.OrgID, auth.ID, backup.StepVerify)
 	}
 	return w.change(ctx, auth.OrgID, auth.ID, func(a *backup.Authorization) bool {
@@ -142,9 +142,17 @@ func (w *verifyRole) wizard(ctx context.Context, role backup.CustomRole, err err
 			return false
 		}
 		a.Step, a.Problem, a.Device = a.RoleStep(), role.Problem, backup.DeviceAttempt{}
+		if a.Flow == backup.FlowManual && role.Problem.Kind == backup.ProblemRolePending {
+			a.Problem.Text = textNotShown
+		}
 		return true
 	})
 }
+
+// textNotShown is what a person reads who selects Verify & Continue before
+// Exchange Online shows the role that the script makes.
+const textNotShown = "Exchange Online does not show the custom role yet. If the script has not run to its end, run it and try again. " +
+	"If it ended with Done, Exchange Online takes from minutes to some hours: say so below and go on; Holdfast keeps looking by itself."
 
 // application returns the connection's sub-application of a workload.
 func (r *Runner) application(ctx context.Context, conn backup.Connection, workload backup.Workload) (backup.SubApplication, error) {

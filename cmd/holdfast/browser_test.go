@@ -174,7 +174,8 @@ func (p *page) see(name string) *page {
 	p.size(360, 740)
 	wide, err := eval[int](p, "document.documentElement.scrollWidth")
 	if err != nil || wide > 360 {
-		p.t.Errorf("%s: %d px wide at 360 px (%v)", name, wide, err)
+		where, _ := eval[[]string](p, `[...document.querySelectorAll("body *")].filter(e => e.getBoundingClientRect().right > 360).map(e => e.tagName + "." + e.className).slice(-4)`)
+		p.t.Errorf("%s: %d px wide at 360 px (%v): %v", name, wide, err, where)
 	}
 	p.axe(name + " narrow")
 	p.picture(name + "-360")

@@ -25,6 +25,8 @@ func (s *Simulator) controlRoutes() {
 	s.control("POST", "/keys", func(w *answer, _ *http.Request, _ *caller) { s.rollover(); w.WriteHeader(http.StatusNoContent) })
 	s.control("POST", "/reset", s.controlReset)
 	s.control("GET", "/world", func(w *answer, r *http.Request, _ *caller) { w.json(http.StatusOK, s.describe(rootURL(r))) })
+	s.control("GET", "/powershell", s.controlPowerShell)
+	s.control("POST", "/powershell", s.controlPowerShell)
 	s.control("POST", "/approve/{code}", s.controlApprove)
 	s.control("POST", "/decline/{code}", s.controlDecline)
 	s.control("PATCH", "/tenants/{tenant}", s.inTenant(s.controlTenant))

@@ -108,7 +108,7 @@ p{margin:.5rem 0}
 .alert{color:var(--alert)}
 label{display:block;margin:.9rem 0 .25rem;font-weight:600}
 label.check{font-weight:400}
-input:not([type=checkbox]):not([type=hidden]){width:100%;font:inherit;color:inherit;background:transparent;border:1px solid var(--soft);border-radius:6px;padding:.55rem .65rem}
+input:not([type=checkbox]):not([type=hidden]),textarea{width:100%;font:inherit;color:inherit;background:transparent;border:1px solid var(--soft);border-radius:6px;padding:.55rem .65rem}
 .buttons{display:flex;flex-direction:row-reverse;gap:.75rem;margin-top:1.4rem}
 button{font:inherit;color:inherit;background:transparent;border:1px solid var(--soft);border-radius:6px;padding:.5rem 1.1rem;cursor:pointer}
 button.main{background:var(--main);border-color:var(--main);color:#fff}

@@ -1,0 +1,52 @@
+package handlers
+
+import (
+	"fmt"
+	"net/http"
+	"time"
+
+	"holdfast/backup"
+	"holdfast/backup/m365"
+)
+
+// downloadScript answers with the PowerShell script of the manual flow, made for
+// this tenant and its application. It holds no secret.
+func (s *Server) downloadScript(w http.ResponseWriter, r *http.Request) error {
+	ctx := r.Context()
+	auth, ok, err := s.step(w, r, backup.StepRunScript, backup.StepVerify)
+	if !ok {
+		return err
+	}
+	conn, err := s.Store.Connection(ctx, auth.OrgID, auth.ConnectionID)
+	if err != nil {
+		return fmt.Errorf("read connection %s: %w", auth.ConnectionID, err)
+	}
+	apps, err := s.Store.SubApplications(ctx, auth.OrgID, auth.ConnectionID)
+	if err != nil {
+		return fmt.Errorf("read sub-applications: %w", err)
+	}
+	for _, app := range apps {
+		if app.Workload != backup.WorkloadExchange {
+			continue
+		}
+		script, err := m365.Script(conn, app, time.Now())
+		if err != nil {
+			return err
+		}
+		if err := s.Store.RecordBy(ctx, actor(r), auth.OrgID, "script.download", conn.TenantDomain, app.AppID); err != nil {
+			return fmt.Errorf("record the download: %w", err)
+		}
+		download(w, m365.ScriptName, "text/plain; charset=us-ascii")
+		_, _ = w.Write(script) // the browser may have gone; then there is nobody to tell
+		return nil
+	}
+	return backup.ErrNotFound
+}
+
+// verifyScript has the job look whether the role works. With the word of a
+// person that the script ended well, a role that Exchange does not show yet is
+// waited for; without it, the job asks first.
+func (s *Server) verifyScript(w http.ResponseWriter, r *http.Request, auth backup.Authorization) error {
+	auth.Attested = r.PostFormValue("ended") == "yes"
+	return s.verifyRole(w, r, auth)
+}
