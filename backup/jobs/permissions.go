@@ -69,7 +69,14 @@ func (w *checkPermissions) Work(ctx context.Context, job *river.Job[backup.Check
 	}
 	check.Applications = append(check.Applications, main)
 	check.CheckedAt = start // who asks from now on gets a newer answer
-	return w.save(context.WithoutCancel(ctx), conn, check)
+	if err := w.save(context.WithoutCancel(ctx), conn, check); err != nil {
+		return err
+	}
+	// The queue drops the job of somebody who asked while this one was reading.
+	if now, err := w.Store.PermissionCheck(ctx, conn.OrgID, conn.ID); err == nil && now.Running() {
+		return w.Work(ctx, job)
+	}
+	return nil
 }
 
 // beingChanged says whether an authorization is changing the connection's
