@@ -1,6 +1,7 @@
 package handlers_test
 
 import (
+	"database/sql"
 	"encoding/json"
 	"io/fs"
 	"net/http"
@@ -483,5 +484,65 @@ func TestGivingUpTheLegacyMethodRemovesWhatItMade(t *testing.T) {
 	})
 	if got := o.backupAdmins(); len(got) != 0 {
 		t.Errorf("in the tenant: %v", got)
+	}
+}
+
+func TestAnOrganizationIsSuspendedHalfWayThroughAMigration(t *testing.T) {
+	o, v := legacy(t)
+	v.migrating()
+	o.suspend(time.Now())
+	if v.get("/setup"); v.status != http.StatusForbidden {
+		t.Errorf("the wizard of a suspended organization = %d", v.status)
+	}
+	if c := o.conn(); !c.ByMainApplication() || !c.Problem.IsZero() {
+		t.Errorf("the connection is %+v", c)
+	}
+	o.suspend(time.Time{})
+	v.get("/setup").says("2 applications created in your tenant")
+	v.migrated().says("The migration is complete")
+	if n := o.applicationsInTenant(); n != 2 {
+		t.Errorf("%d applications in the tenant, want 2", n)
+	}
+}
+
+// suspend suspends Contoso since a time, the zero one not.
+func (o *office) suspend(since time.Time) {
+	o.t.Helper()
+	db, err := sql.Open("sqlite", "file:"+filepath.Join(filepath.Dir(o.folder), "holdfast.db")+"?_pragma=busy_timeout(5000)")
+	if err != nil {
+		o.t.Fatal(err)
+	}
+	defer db.Close()
+	at := int64(0)
+	if !since.IsZero() {
+		at = since.UnixMilli()
+	}
+	if _, err := db.ExecContext(o.t.Context(), `UPDATE organizations SET suspended_at = ? WHERE id = ?`, at, o.org(adminMail)); err != nil {
+		o.t.Fatal(err)
+	}
+}
+
+func TestAbandoningWithoutASignInKeepsWhatIsInTheTenantKnown(t *testing.T) {
+	o, v := legacy(t)
+	v.migrating()
+	a, err := o.store.ActiveAuthorization(t.Context(), o.org(adminMail))
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.SetupToken, a.SetupTokenExpiresAt = nil, time.Time{} // as an hour later
+	if err := o.store.SaveAuthorization(t.Context(), &a); err != nil {
+		t.Fatal(err)
+	}
+	v.get("/setup/abandon").says("Your sign-in at Microsoft has ended").press("Give up")
+	waitFor(t, "the undo", func() bool {
+		a, err := o.store.LatestAuthorization(t.Context(), o.org(adminMail))
+		return err == nil && a.Problem.Kind == backup.ProblemSignInExpired
+	})
+	if len(o.apps()) != 2 || o.applicationsInTenant() != 2 || !o.conn().ByMainApplication() {
+		t.Errorf("%d applications are known, %d in the tenant", len(o.apps()), o.applicationsInTenant())
+	}
+	v.migrating().migrated().says("The migration is complete")
+	if n := o.applicationsInTenant(); n != 2 {
+		t.Errorf("%d applications in the tenant after all, want 2", n)
 	}
 }

@@ -180,7 +180,7 @@ func Microsoft365Page(f Frame, v AddBackup) templ.Component {
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
-			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 9, "</ul><p class=\"soft small\">The administrator is needed once; no standing access stays behind. Public folder backup and restore, and creating an application again, need a Global Administrator with an Exchange licence (for public folders also an owner of them).</p></section><form id=\"method-form\" class=\"methods\" method=\"post\" action=\"/add-backup/microsoft365\" hx-boost=\"false\"><fieldset><legend>How do you want to authorize?</legend> <label class=\"choice\"><input type=\"radio\" id=\"method-legacy\" name=\"method\" value=\"")
+			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 9, "</ul><p class=\"soft small\">With least privilege permissions the administrator is needed once; no standing access stays behind. Public folder backup and restore, and creating an application again, need a Global Administrator with an Exchange licence (for public folders also an owner of them).</p></section><form id=\"method-form\" class=\"methods\" method=\"post\" action=\"/add-backup/microsoft365\" hx-boost=\"false\"><fieldset><legend>How do you want to authorize?</legend> <label class=\"choice\"><input type=\"radio\" id=\"method-legacy\" name=\"method\" value=\"")
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
@@ -203,7 +203,7 @@ func Microsoft365Page(f Frame, v AddBackup) templ.Component {
 					return templ_7745c5c3_Err
 				}
 			}
-			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 12, "> <span><strong>Authorize with a backup administrator</strong> <span class=\"soft small block\">The legacy method: creates a Global Administrator account named backupadmin in the tenant, and lets Holdfast's main application read mail by itself.</span></span></label><div class=\"problem for-legacy\"><p><strong>An account with all rights stays in your tenant.</strong> Whoever gets its password owns the tenant, and everybody whom this Holdfast serves shares the application that reads your mail. Choose this only if least privilege permissions cannot work for you; you can migrate later.</p><label class=\"row\"><input type=\"checkbox\" id=\"understood\" name=\"understood\"")
+			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 12, "> <span><strong>Authorize with a backup administrator</strong> <span class=\"soft small block\">The legacy method: creates a Global Administrator account named backupadmin in the tenant, and lets Holdfast's main application read mail by itself.</span></span></label><div class=\"problem stack-3 for-legacy\"><p><strong>An account with all rights stays in your tenant.</strong> Whoever gets its password owns the tenant, and everybody whom this Holdfast serves shares the application that reads your mail. Choose this only if least privilege permissions cannot work for you; you can migrate later.</p><label class=\"row\"><input type=\"checkbox\" id=\"understood\" name=\"understood\"")
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}

@@ -140,6 +140,15 @@ func (v Setup) giveUp() string {
 	return "Give up"
 }
 
+// permissionsLine leads to the list of permissions.
+func (v Setup) permissionsLine() string {
+	all := "See all " + strconv.Itoa(len(v.Permissions)) + " permissions"
+	if v.Authorization.Purpose == backup.PurposeCleanUp {
+		return "What is needed to delete it? " + all
+	}
+	return "What will this be able to read? " + all
+}
+
 // makesAdministrator says whether this is the legacy method.
 func (v Setup) makesAdministrator() bool {
 	return slices.Contains(v.Authorization.Steps(), backup.StepCreateAdministrator)

@@ -92,7 +92,11 @@ func (r *Runner) atStep(ctx context.Context, org backup.OrgID, id backup.Authori
 	if err != nil {
 		return auth, conn, false, fmt.Errorf("read authorization %s: %w", id, err)
 	}
-	if conn, err = r.Store.Connection(ctx, org, auth.ConnectionID); err != nil {
+	conn, err = r.Store.Connection(ctx, org, auth.ConnectionID)
+	if errors.Is(err, backup.ErrNotFound) {
+		return auth, conn, false, nil // given up a moment ago
+	}
+	if err != nil {
 		return auth, conn, false, fmt.Errorf("read connection %s: %w", auth.ConnectionID, err)
 	}
 	return auth, conn, true, nil
