@@ -361,29 +361,13 @@ func TestTwoAdministratorsMigrateAtOnce(t *testing.T) {
 func TestTheFlowOfAMigrationIsFixedAtItsStart(t *testing.T) {
 	o, v := legacy(t)
 	v.get("/settings/credentials").follow("Migrate Now").follow("Yes, Continue").press("Continue")
-	if err := o.store.SetManualRole(t.Context(), o.dana().Partner.ID, o.conn().OrgID, true, o.dana()); err != nil {
-		t.Fatal(err)
-	}
+	o.manual(true)
 	v.microsoft(contosoAdmin, contosoPass).applications().says("Get a code")
 	a, err := o.store.ActiveAuthorization(t.Context(), o.conn().OrgID)
 	if err != nil || a.Flow != backup.FlowAutomated {
 		t.Errorf("flow %s: %v", a.Flow, err)
 	}
 	v.migrated().says("The migration is complete")
-}
-
-// dana is the partner's owner.
-func (o *office) dana() backup.Actor {
-	o.t.Helper()
-	p, err := o.store.PersonByEmail(o.t.Context(), "dana@northwind.example")
-	if err != nil {
-		o.t.Fatal(err)
-	}
-	m, err := o.store.Memberships(o.t.Context(), p.ID)
-	if err != nil || len(m) == 0 {
-		o.t.Fatalf("memberships: %v", err)
-	}
-	return backup.Actor{Person: p, Partner: backup.Partner{ID: m[0].PartnerID}, Role: backup.RoleOwner}
 }
 
 func TestMigrationBadInput(t *testing.T) {
@@ -545,4 +529,22 @@ func TestAbandoningWithoutASignInKeepsWhatIsInTheTenantKnown(t *testing.T) {
 	if n := o.applicationsInTenant(); n != 2 {
 		t.Errorf("%d applications in the tenant after all, want 2", n)
 	}
+}
+
+func TestMigrationByScript(t *testing.T) {
+	o, v := legacy(t)
+	o.manual(true)
+	v.get("/migration").says("runs a PowerShell script")
+	v.get("/settings/credentials").follow("Migrate Now").follow("Yes, Continue").press("Continue").microsoft(contosoAdmin, contosoPass)
+	v.until("/setup", func() bool { return strings.Contains(v.text(), "Download the script") })
+	o.manual(false)
+	script := v.get("/setup/script").body
+	if c := o.conn(); !c.ByMainApplication() {
+		t.Fatal("the connection changed before the script was run")
+	}
+	if _, err := o.microsoft.RunScript(script, ""); err != nil {
+		t.Fatal(err)
+	}
+	v.get("/setup").press("Verify").until("/setup", func() bool { return v.at.Path == "/migration/done" || v.doc.Find(".problem").Length() > 0 })
+	v.says("The migration is complete")
 }

@@ -57,7 +57,7 @@ func (s *Store) TakeAdministratorPassword(ctx context.Context, org backup.OrgID,
 		if err := execOne(ctx, tx, `UPDATE connections SET admin_password_sealed = NULL WHERE org_id = $1 AND id = $2 AND admin_password_sealed IS NOT NULL`, org, id); err != nil {
 			return fmt.Errorf("erase the password: %w", err)
 		}
-		return s.record(ctx, tx, by, org, "administrator.password", upn, "shown once and erased")
+		return s.record(ctx, tx, by, org, "administrator.show", upn, "shown once and erased")
 	})
 	if err != nil {
 		return nil, err

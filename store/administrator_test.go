@@ -36,7 +36,7 @@ func TestTheAdministratorsPasswordIsSealedAndTakenOnce(t *testing.T) {
 			t.Errorf("taken twice: %v", err)
 		}
 		log, _, err := st.Activity(t.Context(), w.Owner.Partner.ID, w.Contoso.ID, store.ActivityQuery{Page: 1, Size: 5})
-		if err != nil || len(log) == 0 || log[0].Kind != "administrator.password" || log[0].Subject != admin.UPN {
+		if err != nil || len(log) == 0 || log[0].Kind != "administrator.show" || log[0].Subject != admin.UPN {
 			t.Errorf("activity: %+v, %v", log, err)
 		}
 	})

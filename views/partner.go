@@ -107,7 +107,7 @@ var activityNames = map[string]string{
 	"organization.create": "Created the organization", "organization.rename": "Renamed the organization",
 	"organization.manual_role": "Changed who makes the custom role", "person.create": "Added a person", "person.link": "Made a set-up link",
 	"acting.start": "Started acting for the organization", "acting.stop": "Stopped acting for the organization",
-	"connection.revert": "Sent the connection back to the backup administrator", "administrator.password": "Saw the backup administrator's password",
+	"connection.revert": "Sent the connection back to the backup administrator", "administrator.show": "Saw the backup administrator's password",
 	"connection.save": "Connected a tenant", "backup.add": "Added a backup",
 	"authorization.start": "Started an authorization", "authorization.abandon": "Gave up an authorization",
 	"mailbox.deactivate": "Deactivated a mailbox", "mailbox.reactivate": "Reactivated a mailbox", "mailbox.back_up_now": "Started a backup",
