@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"holdfast/backup"
+	"holdfast/backup/m365/simulator"
 	"holdfast/store"
 )
 
@@ -547,4 +548,28 @@ func TestMigrationByScript(t *testing.T) {
 	}
 	v.get("/setup").press("Verify").until("/setup", func() bool { return v.at.Path == "/migration/done" || v.doc.Find(".problem").Length() > 0 })
 	v.says("The migration is complete")
+}
+
+func TestAuthorizingAgainAfterThePermissionsWereWithdrawn(t *testing.T) {
+	o, v := legacy(t)
+	for _, p := range backup.MainPermissions() {
+		o.change(http.MethodDelete, inContoso+"/servicePrincipals/"+simulator.MainClientID+"/roles/"+p.Name, "")
+	}
+	// As when the token from before has ended.
+	o.change(http.MethodPost, "/faults", `{"host":"graph","path":"/mailFolders","status":403,"code":"ErrorAccessDenied"}`)
+	v.do(http.MethodPost, "/mailboxes/"+string(o.selected().ID)+"/back-up", url.Values{})
+	waitFor(t, "the failure", func() bool { return !o.conn().Problem.IsZero() })
+	v.get("/settings/credentials").says("what the backup administrator allowed it in this tenant was withdrawn")
+	v.press("Authorize again").press("Sign in at Microsoft").microsoft(contosoAdmin, contosoPass)
+	v.until("/setup", func() bool { return v.at.Path == "/settings/credentials" || v.doc.Find(".problem").Length() > 0 })
+	v.says("Authorized.")
+	o.change(http.MethodDelete, "/faults", "")
+	if got := o.backupAdmins(); len(got) != 1 {
+		t.Errorf("in the tenant: %v", got)
+	}
+	v.do(http.MethodPost, "/mailboxes/"+string(o.selected().ID)+"/back-up", url.Values{})
+	o.backedUp(2)
+	if c := o.conn(); !c.Problem.IsZero() {
+		t.Errorf("the connection still has a problem: %+v", c.Problem)
+	}
 }

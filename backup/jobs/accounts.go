@@ -43,7 +43,7 @@ func (w *listAccounts) Work(ctx context.Context, job *river.Job[backup.ListAccou
 		if problem.Temporary && job.Attempt < job.MaxAttempts {
 			return fmt.Errorf("list accounts: %w", err)
 		}
-		return errors.Join(river.JobCancel(err), w.Store.SetConnectionProblem(save, conn.OrgID, conn.ID, *problem), w.lookCloser(save, conn, problem.Kind))
+		return errors.Join(river.JobCancel(err), w.Store.SetConnectionProblem(save, conn.OrgID, conn.ID, refused(conn, *problem)), w.lookCloser(save, conn, problem.Kind))
 	}
 	if err := w.Store.UpsertMailboxes(save, conn.OrgID, conn.ID, accounts); err != nil {
 		return fmt.Errorf("save accounts: %w", err)

@@ -25,6 +25,19 @@ func (r *Runner) source(ctx context.Context, conn backup.Connection, workload ba
 	return r.apps.get(r.Microsoft, conn.TenantID, app), nil
 }
 
+// refused says of a refusal of the main application what helps: the backup
+// administrator, who gave it its permissions.
+func refused(conn backup.Connection, p backup.Problem) backup.Problem {
+	if !conn.ByMainApplication() {
+		return p
+	}
+	switch p.Kind {
+	case backup.ProblemPermission, backup.ProblemApplicationGone, backup.ProblemConsentMissing:
+		p.Text = "Microsoft refuses Holdfast's main application: what the backup administrator allowed it in this tenant was withdrawn. Select Authorize again under Account Settings, Credentials."
+	}
+	return p
+}
+
 // createAdministrator makes the backup administrator of an authorization by the
 // legacy method, and gives the main application its permissions in the tenant.
 type createAdministrator struct {

@@ -86,7 +86,7 @@ func (w *backUp) finish(ctx context.Context, conn backup.Connection, run backup.
 	case stopped:
 		run.State = backup.RunInterrupted
 	case runErr != nil:
-		run.State, run.Problem = backup.RunFailed, *backup.AsProblem(runErr)
+		run.State, run.Problem = backup.RunFailed, refused(conn, *backup.AsProblem(runErr))
 	case result.DamagedItems > 0:
 		run.State = backup.RunPartial
 	default:
@@ -97,7 +97,7 @@ func (w *backUp) finish(ctx context.Context, conn backup.Connection, run backup.
 	if err != nil || run.State != backup.RunFailed {
 		return err
 	}
-	if !concernsConnection(run.Problem.Kind) {
+	if !concernsConnection(run.Problem.Kind) && (run.Problem.Kind != backup.ProblemPermission || !conn.ByMainApplication()) {
 		return nil
 	}
 	if err := w.Store.SetConnectionProblem(ctx, conn.OrgID, conn.ID, run.Problem); err != nil {
