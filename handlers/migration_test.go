@@ -573,3 +573,29 @@ func TestAuthorizingAgainAfterThePermissionsWereWithdrawn(t *testing.T) {
 		t.Errorf("the connection still has a problem: %+v", c.Problem)
 	}
 }
+
+func TestGivingUpWhileTheAccountIsMadeLeavesNothing(t *testing.T) {
+	o := newOffice(t)
+	v := o.signIn(adminMail)
+	o.change(http.MethodPost, "/faults", `{"host":"graph","method":"POST","path":"^/v1.0/users$","delay":"1500ms","times":1}`)
+	v.get("/add-backup/microsoft365").press("Continue to Microsoft", "method", string(backup.MethodBackupAdministrator), "understood", "on")
+	v.microsoft(contosoAdmin, contosoPass)
+	waitFor(t, "the account to be begun", func() bool {
+		list, err := o.store.Connections(t.Context(), o.org(adminMail))
+		return err == nil && len(list) == 1 && !list[0].Administrator.IsZero()
+	})
+	v.get(o.portal + "/setup/abandon").press("Give up")
+	waitFor(t, "the undo", func() bool {
+		c, err := o.store.Connections(t.Context(), o.org(adminMail))
+		made := 0
+		for _, r := range o.microsoft.Requests() {
+			if r.Method == http.MethodDelete && strings.Contains(r.Path, "/users/") && r.Status == http.StatusNoContent {
+				made++
+			}
+		}
+		return err == nil && len(c) == 0 && made == 1
+	})
+	if got := o.backupAdmins(); len(got) != 0 {
+		t.Errorf("in the tenant: %v", got)
+	}
+}

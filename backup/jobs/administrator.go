@@ -58,7 +58,16 @@ func (w *createAdministrator) Work(ctx context.Context, job *river.Job[backup.Cr
 	save := func(a backup.Administrator) error {
 		return w.Store.SetAdministrator(context.WithoutCancel(ctx), conn.OrgID, conn.ID, a)
 	}
-	if err := w.Microsoft.EnsureAdministrator(ctx, auth.SetupToken, conn, &admin, save); err != nil {
+	err = w.Microsoft.EnsureAdministrator(ctx, auth.SetupToken, conn, &admin, save)
+	if auth.Purpose == backup.PurposeConnect && ctx.Err() == nil {
+		now, readErr := w.Store.Authorization(ctx, auth.OrgID, auth.ID)
+		if readErr == nil && now.Step == backup.StepAbandoned {
+			// Given up while it was being made: the undo may have come too early.
+			conn.Administrator = admin
+			return w.Microsoft.RemoveAdministrator(ctx, auth.SetupToken, conn)
+		}
+	}
+	if err != nil {
 		return w.failed(ctx, auth, backup.StepCreateAdministrator, err, job.Attempt >= job.MaxAttempts)
 	}
 	return w.advance(ctx, auth.OrgID, auth.ID, backup.StepCreateAdministrator)
