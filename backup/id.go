@@ -21,6 +21,7 @@ type (
 	APITokenID       string
 	PasskeyID        string
 	SignInProviderID string
+	NotificationID   string
 )
 
 // NewID returns a fresh identifier of any of the identifier types: 26

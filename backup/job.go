@@ -98,6 +98,15 @@ type BackupJob struct {
 // Kind names the job.
 func (BackupJob) Kind() string { return "backup_mailbox" }
 
+// NotifyJob sends a notification to everybody who is to have it.
+type NotifyJob struct {
+	OrgID          OrgID          `json:"org_id" river:"unique"`
+	NotificationID NotificationID `json:"notification_id" river:"unique"`
+}
+
+// Kind names the job.
+func (NotifyJob) Kind() string { return "notify" }
+
 // ScheduleJob looks for what is due; it runs every minute.
 type ScheduleJob struct{}
 
