@@ -169,8 +169,18 @@ func (s *Store) changeMailbox(ctx context.Context, tx *sql.Tx, org backup.OrgID,
 	if err != nil {
 		return m, err
 	}
+	before := settledStatus(m)
 	change(&m)
+	if settledStatus(m) == before { // a run that begins or ends is no other status
+		m.Status = backup.MailboxStatus(m)
+	}
 	return m, saveMailbox(ctx, tx, m)
+}
+
+// settledStatus is a mailbox's status apart from a run that is under way.
+func settledStatus(m backup.Mailbox) backup.Status {
+	m.Running = false
+	return backup.MailboxStatus(m)
 }
 
 // UpsertMailboxes brings the accounts of a connection up to date with what the

@@ -1,0 +1,96 @@
+package store
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"holdfast/backup"
+)
+
+// supportRow is one trouble of one organization.
+type supportRow struct {
+	area        backup.SupportArea
+	org         backup.SupportOrganization
+	problem     backup.Problem
+	since, next time.Time
+}
+
+// SupportCauses returns what keeps backups, roles and connections of a partner's
+// organizations from working, the same cause once, the widest first.
+func (s *Store) SupportCauses(ctx context.Context, partner backup.PartnerID) ([]backup.SupportCause, error) {
+	var rows []supportRow
+	for _, q := range []struct {
+		area backup.SupportArea
+		sql  string
+	}{
+		{backup.SupportBackup, `SELECT o.id, o.name, m.problem, m.status_since, m.next_run_at FROM organizations o
+			JOIN mailboxes m ON m.org_id = o.id AND m.selected = TRUE AND m.status = 'failing' WHERE o.partner_id = $1`},
+		{backup.SupportConnection, `SELECT o.id, o.name, c.problem, 0, 0 FROM organizations o
+			JOIN connections c ON c.org_id = o.id AND c.problem <> '' WHERE o.partner_id = $1`},
+		{backup.SupportRole, `SELECT o.id, o.name, r.problem, CASE WHEN r.state = 'pending' THEN r.pending_since ELSE r.checked_at END, r.next_try_at FROM organizations o
+			JOIN custom_roles r ON r.org_id = o.id AND r.state <> 'connected' WHERE o.partner_id = $1`},
+	} {
+		list, err := collect(ctx, s.read, func(row scanner) (supportRow, error) {
+			r := supportRow{area: q.area}
+			var problem string
+			var since, next int64
+			err := row.Scan(&r.org.ID, &r.org.Name, &problem, &since, &next)
+			r.problem, r.since, r.next = problemOf(problem), moment(since), moment(next)
+			if r.since.IsZero() {
+				r.since = r.problem.At
+			}
+			return r, err
+		}, q.sql, partner)
+		if err != nil {
+			return nil, fmt.Errorf("read what is wrong with %s: %w", q.area, err)
+		}
+		rows = append(rows, list...)
+	}
+	return groupSupport(rows), nil
+}
+
+// groupSupport makes one cause of the rows with the same area, kind and words.
+func groupSupport(rows []supportRow) []backup.SupportCause {
+	type key struct {
+		area backup.SupportArea
+		kind backup.ProblemKind
+		text string
+	}
+	at := map[key]int{}
+	var causes []backup.SupportCause
+	for _, r := range rows {
+		k := key{r.area, r.problem.Kind, r.problem.Text}
+		i, ok := at[k]
+		if !ok {
+			i = len(causes)
+			at[k] = i
+			causes = append(causes, backup.SupportCause{Area: r.area, Problem: r.problem, Since: r.since})
+		}
+		c := &causes[i]
+		j := slices.IndexFunc(c.Organizations, func(o backup.SupportOrganization) bool { return o.ID == r.org.ID })
+		if j < 0 {
+			j = len(c.Organizations)
+			c.Organizations = append(c.Organizations, r.org)
+		}
+		if r.area == backup.SupportBackup {
+			c.Organizations[j].Mailboxes++
+			c.Mailboxes++
+		}
+		if r.since.Before(c.Since) {
+			c.Since = r.since
+		}
+		if !r.next.IsZero() && (c.NextAt.IsZero() || r.next.Before(c.NextAt)) {
+			c.NextAt = r.next
+		}
+	}
+	for _, c := range causes {
+		slices.SortFunc(c.Organizations, func(a, b backup.SupportOrganization) int { return cmp.Compare(a.Name, b.Name) })
+	}
+	slices.SortStableFunc(causes, func(a, b backup.SupportCause) int {
+		return cmp.Or(cmp.Compare(len(b.Organizations), len(a.Organizations)), cmp.Compare(b.Mailboxes, a.Mailboxes), a.Since.Compare(b.Since))
+	})
+	return causes
+}
