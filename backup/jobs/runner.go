@@ -5,10 +5,12 @@ package jobs
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
 	"math"
+	"sync"
 	"time"
 
 	"github.com/riverqueue/river"
@@ -28,8 +30,14 @@ type Runner struct {
 	Every     time.Duration // pause between two runs of a mailbox
 	Workers   int           // mailboxes backed up at the same time
 	Log       *slog.Logger
+	PublicURL string // of the portal, for links in e-mail
+	// MailRoots are the certificates that a mail server's is held against; nil
+	// for the system's.
+	MailRoots *x509.CertPool
 
-	apps appCache
+	apps       appCache
+	noticeMu   sync.Mutex
+	lastNotice time.Time
 }
 
 // The queues. Setup is separate, so that a person in the wizard never waits
@@ -94,6 +102,7 @@ func (r *Runner) config(holder string) *river.Config {
 	river.AddWorker(workers, &checkPermissions{Runner: r})
 	river.AddWorker(workers, &rollCertificate{Runner: r})
 	river.AddWorker(workers, &backUp{Runner: r})
+	river.AddWorker(workers, &notify{Runner: r})
 	river.AddWorker(workers, &schedule{Runner: r})
 	return &river.Config{
 		ID:                   holder,

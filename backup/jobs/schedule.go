@@ -42,6 +42,7 @@ func (w *schedule) Work(ctx context.Context, _ *river.Job[backup.ScheduleJob]) e
 		w.authorizations(ctx, now),
 		w.permissions(ctx, now),
 		w.certificates(ctx, now),
+		w.notices(ctx, now),
 		w.tidy(ctx, now),
 	)
 }

@@ -1,0 +1,98 @@
+package jobs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/riverqueue/river"
+
+	"holdfast/backup"
+	"holdfast/backup/outmail"
+)
+
+// notify sends a notification to everybody who is to have it and has not. A
+// message whose sending a crash interrupted may be sent again, with the same
+// Message-ID, by which mail programs know it.
+type notify struct {
+	river.WorkerDefaults[backup.NotifyJob]
+	*Runner
+}
+
+// Work implements river.Worker. What is tried again, and when, stands in the
+// notification's row; River never repeats it.
+func (w *notify) Work(ctx context.Context, job *river.Job[backup.NotifyJob]) error {
+	n, err := w.Store.Notification(ctx, job.Args.OrgID, job.Args.NotificationID)
+	if errors.Is(err, backup.ErrNotFound) || err == nil && (n.NextTryAt.IsZero() || n.NextTryAt.After(time.Now())) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("read notification %s: %w", job.Args.NotificationID, err)
+	}
+	sendErr := w.send(ctx, n)
+	save := context.WithoutCancel(ctx)
+	switch {
+	case sendErr == nil:
+		return w.Store.NotificationTried(save, n, time.Time{}, "")
+	case errors.Is(sendErr, backup.ErrNotFound):
+		// No outgoing mail is set up: it waits until there is, and is looked at daily.
+		return w.Store.NotificationTried(save, n, time.Now().Add(24*time.Hour), "No outgoing mail is set up.")
+	}
+	w.Log.Warn("notification not sent", "notification", n.ID, "organization", n.OrgID, "error", sendErr)
+	pause := min(time.Minute<<min(n.Tries, 9), 6*time.Hour)
+	return errors.Join(river.JobCancel(sendErr), w.Store.NotificationTried(save, n, time.Now().Add(pause), backup.AsProblem(sendErr).Text))
+}
+
+// send sends to each recipient who has not had it. A recipient who is refused
+// for good does not keep the others from theirs.
+func (w *notify) send(ctx context.Context, n backup.Notification) error {
+	settings, err := w.Store.MailSettings(ctx, n.PartnerID)
+	if err != nil {
+		return err
+	}
+	org, err := w.Store.OrganizationByID(ctx, n.OrgID)
+	if err != nil {
+		return err
+	}
+	people, err := w.Store.NotificationRecipients(ctx, n)
+	if err != nil {
+		return fmt.Errorf("read recipients: %w", err)
+	}
+	sender := outmail.Sender{Settings: settings, Roots: w.MailRoots}
+	var errs []error
+	for _, p := range people {
+		_, err := sender.Send(ctx, w.message(n, org, p))
+		if problem := backup.AsProblem(err); problem != nil && problem.Temporary {
+			errs = append(errs, err)
+			continue
+		} else if problem != nil {
+			w.Log.Warn("recipient refused", "notification", n.ID, "person", p.ID, "error", err)
+		}
+		if err := w.Store.NotificationSent(context.WithoutCancel(ctx), n, p); err != nil {
+			errs = append(errs, fmt.Errorf("note that %s had it: %w", p.ID, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// subjects are the first words of each kind of message.
+var subjects = map[backup.NotificationKind]string{
+	backup.NotifyRolePending: "Custom role still pending", backup.NotifyBackupFailing: "Backup failing for 24 hours",
+	backup.NotifyConnectionProblem: "Microsoft 365 needs your attention", backup.NotifyPermissionDrift: "Permissions differ from what was asked for",
+	backup.NotifyMigrationDone: "Migration complete", backup.NotifyCredentialsExpire: "A certificate is about to end", backup.NotifyWeeklySummary: "Your week of backups",
+}
+
+// message is a notification as an e-mail to one person.
+func (r *Runner) message(n backup.Notification, org backup.Organization, to backup.Person) outmail.Message {
+	lines := []string{n.Text}
+	if n.Kind != backup.NotifyWeeklySummary {
+		lines = append([]string{org.Name + ": " + n.Subject + "."}, lines...)
+		if !n.Since.IsZero() {
+			lines = append(lines, "Since "+n.Since.UTC().Format("2 January 2006, 15:04 UTC")+".")
+		}
+	}
+	return outmail.Message{To: to.Email, ToName: to.Name, Subject: subjects[n.Kind] + ": " + org.Name, Greeting: "Hello " + to.Name + ",", Lines: lines,
+		Button: "Open Holdfast", Link: r.link(n.Path), ID: string(n.ID) + "." + string(to.ID),
+		Footer: "You get this because you look after the backups of " + org.Name + ". Which messages you get is set under Notifications."}
+}
