@@ -5,6 +5,7 @@ package handlers
 import (
 	"bytes"
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -41,6 +42,9 @@ type Server struct {
 	FactorOptional bool
 	// Client asks OpenID Connect issuers; nil for the default one.
 	Client *http.Client
+	// MailRoots are the certificates that a mail server's is held against; nil
+	// for the system's.
+	MailRoots *x509.CertPool
 	// Ready says whether the portal can do its work, or why not; may be nil.
 	Ready func(context.Context) error
 	// Answered is told how each request was answered; route is its pattern. May be nil.

@@ -55,10 +55,12 @@ func (f Frame) menu() []menuItem {
 	if f.inPartner() {
 		items := []menuItem{
 			{Path: "/partner/organizations", Name: "Organizations", Icon: "building"},
+			{Path: "/partner/support", Name: "Support", Icon: "alert"},
 			{Path: "/partner/activity", Name: "Activity", Icon: "history"},
 		}
 		if f.Actor.Role == backup.RoleOwner {
-			items = append(items, menuItem{Path: "/partner/sign-in", Name: "Sign-in providers", Icon: "log-in"}, menuItem{Path: "/partner/tokens", Name: "API tokens", Icon: "key"})
+			items = append(items, menuItem{Path: "/partner/sign-in", Name: "Sign-in providers", Icon: "log-in"}, menuItem{Path: "/partner/tokens", Name: "API tokens", Icon: "key"},
+				menuItem{Path: "/partner/settings", Name: "Settings", Icon: "settings"})
 		}
 		return items
 	}
