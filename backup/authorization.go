@@ -124,12 +124,18 @@ type CustomRole struct {
 	ConnectedAt    time.Time
 }
 
-// RoleGiveUp is how long a custom role may stay pending (Microsoft: up to 3 days).
+// RoleGiveUp is how long a custom role may stay pending (Microsoft: up to 3 days)
+// before the administrator's token is given up and people are told. After it,
+// Holdfast goes on looking, as its own application.
 const RoleGiveUp = 72 * time.Hour
+
+// RoleCheckEvery is the pause between two looks at a role for which nothing else
+// is planned: one that is connected, disconnected or pending for long.
+const RoleCheckEvery = 24 * time.Hour
 
 // NextRoleTry returns when to try a pending role again, tries having been made
 // since pendingSince: 1, 2, 5, 10, 20 minutes, then half-hourly for 6 hours,
-// then two-hourly. It returns the zero time after RoleGiveUp.
+// then two-hourly, and daily after RoleGiveUp.
 func NextRoleTry(pendingSince, now time.Time, tries int) time.Time {
 	first := []time.Duration{time.Minute, 2 * time.Minute, 5 * time.Minute, 10 * time.Minute, 20 * time.Minute}
 	pause := 2 * time.Hour
@@ -139,9 +145,8 @@ func NextRoleTry(pendingSince, now time.Time, tries int) time.Time {
 	case now.Sub(pendingSince) < 6*time.Hour:
 		pause = 30 * time.Minute
 	}
-	next := now.Add(pause)
-	if next.Sub(pendingSince) > RoleGiveUp {
-		return time.Time{}
+	if now.Add(pause).Sub(pendingSince) > RoleGiveUp {
+		pause = RoleCheckEvery
 	}
-	return next
+	return now.Add(pause)
 }

@@ -58,7 +58,9 @@ type Problem struct {
 	// RetryAfter is what the provider asked to wait, 0 if it did not say.
 	RetryAfter time.Duration
 	At         time.Time
-	Err        error // the cause, for the log; never shown
+	// Details are further lines, such as what differs from what Holdfast made.
+	Details []string
+	Err     error // the cause, for the log; never shown
 }
 
 // ProblemKind names a problem. See the constants.

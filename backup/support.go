@@ -28,4 +28,3 @@ type SupportOrganization struct {
 	Name      string
 	Mailboxes int
 }
-

@@ -310,7 +310,10 @@ func TestAMigrationThatIsGivenUpLeavesTheLegacyConnection(t *testing.T) {
 }
 
 // applicationsInTenant counts Holdfast's applications that exist in Contoso.
-func (o *office) applicationsInTenant() int {
+func (o *office) applicationsInTenant() int { return len(o.holdfastApplications()) }
+
+// holdfastApplications are the names of Holdfast's applications in the tenant.
+func (o *office) holdfastApplications() (names []string) {
 	o.t.Helper()
 	res, err := http.Get(o.control + inContoso + "/applications")
 	if err != nil {
@@ -318,19 +321,19 @@ func (o *office) applicationsInTenant() int {
 	}
 	defer res.Body.Close()
 	var all []struct {
+		Name string `json:"displayName"`
 		Tags []string
 		Gone *string `json:"deletedDateTime"`
 	}
 	if err := json.NewDecoder(res.Body).Decode(&all); err != nil {
 		o.t.Fatal(err)
 	}
-	n := 0
 	for _, a := range all {
 		if a.Gone == nil && len(a.Tags) > 0 && a.Tags[0] == "holdfast" {
-			n++
+			names = append(names, a.Name)
 		}
 	}
-	return n
+	return names
 }
 
 func (o *office) selected() backup.Mailbox {

@@ -34,6 +34,7 @@ type office struct {
 	folder    string // of the repository
 	control   string // address of the simulator's control paths
 	stop      func() // ends the background work, and waits for it
+	work      func() // starts it
 }
 
 const (
@@ -95,21 +96,42 @@ func newOffice(t *testing.T) *office {
 	portal = (&handlers.Server{Store: st, FactorOptional: true, Microsoft: client, Content: eng, SessionKey: []byte(strings.Repeat("s", 32)), PublicURL: server.URL, Log: log}).Handler()
 	o := &office{t: t, store: st, engine: eng, microsoft: sim, folder: filepath.Join(dir, "repository"), portal: server.URL, control: microsoft.URL + "/_simulator"}
 	o.people()
-	runner := &jobs.Runner{Store: st, Engine: eng, Microsoft: client, Every: time.Hour, Workers: 2, Log: log}
-	work, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	done := make(chan error, 1)
-	go func() { done <- runner.Run(work) }()
-	ended := false
-	o.stop = func() {
-		if cancel(); !ended {
-			ended = true
-			if err := <-done; err != nil {
-				t.Errorf("background work: %v", err)
+	o.work = func() {
+		runner := &jobs.Runner{Store: st, Engine: eng, Microsoft: client, Every: time.Hour, Workers: 2, Log: log}
+		work, cancel := context.WithCancel(context.WithoutCancel(ctx))
+		done := make(chan error, 1)
+		go func() { done <- runner.Run(work) }()
+		ended := false
+		o.stop = func() {
+			if cancel(); !ended {
+				ended = true
+				if err := <-done; err != nil {
+					t.Errorf("background work: %v", err)
+				}
 			}
 		}
 	}
-	t.Cleanup(o.stop)
+	o.work()
+	t.Cleanup(func() { o.stop() })
 	return o
+}
+
+// databaseFiles are the contents of the database's files by their names.
+func (o *office) databaseFiles() map[string][]byte {
+	o.t.Helper()
+	files, err := filepath.Glob(filepath.Join(filepath.Dir(o.folder), "holdfast.db*"))
+	if err != nil || len(files) == 0 {
+		o.t.Fatalf("no database: %v", err)
+	}
+	contents := map[string][]byte{}
+	for _, name := range files {
+		data, err := os.ReadFile(name)
+		if err != nil {
+			o.t.Fatal(err)
+		}
+		contents[filepath.Base(name)] = data
+	}
+	return contents
 }
 
 // people makes the partner, the organizations and who works there.

@@ -141,6 +141,7 @@ func (s *Server) routes() []route {
 		{admin, "POST /settings/sign-in/{provider}/remove", s.removeProvider},
 		{viewer, "GET /settings/credentials", s.showCredentials},
 		{admin, "POST /settings/credentials/{connection}/check-role", s.checkRoleNow},
+		{admin, "POST /settings/credentials/{connection}/repair-role", s.repairRole},
 		{viewer, "GET /migration", s.showMigration},
 		{viewer, "GET /migration/done", s.showMigrationDone},
 		{admin, "GET /settings/credentials/{connection}/migrate", s.askMigrate},

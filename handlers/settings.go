@@ -89,11 +89,30 @@ func (s *Server) checkRoleNow(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if err := s.Store.Enqueue(r.Context(), backup.VerifyRoleJob{OrgID: a.Org.ID, CustomRoleID: role.ID}); err != nil {
+	if err := s.Store.AskRoleCheck(r.Context(), role, a); err != nil {
 		return err
 	}
-	if err := s.Store.RecordBy(r.Context(), a, a.Org.ID, "role.check", "Custom role", ""); err != nil {
-		return fmt.Errorf("record the check: %w", err)
-	}
 	return s.redirect(w, r, "/settings/credentials", "The custom role is being checked. Reload this page in a moment.")
+}
+
+// repairRole starts the authorization that makes the custom role of a connection
+// whole, and touches nothing else.
+func (s *Server) repairRole(w http.ResponseWriter, r *http.Request) error {
+	conn, apps, err := s.connectionAt(r)
+	if err != nil {
+		return err
+	}
+	role, err := s.Store.CustomRole(r.Context(), conn.OrgID, conn.ID)
+	if err != nil {
+		return err
+	}
+	if role.State == backup.RoleConnected {
+		return s.redirect(w, r, "/settings/credentials", "The custom role is connected. There is nothing to repair.")
+	}
+	for _, app := range views.Broken(apps, time.Now()) {
+		if app.Workload == backup.WorkloadExchange {
+			return s.redirect(w, r, "/settings/credentials", "Repair "+app.DisplayName+" first: the custom role is given to it.")
+		}
+	}
+	return s.begin(w, r, conn, backup.PurposeRole, conn.Method, []backup.Workload{backup.WorkloadExchange})
 }

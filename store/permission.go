@@ -71,7 +71,9 @@ func (s *Store) AskPermissionCheck(ctx context.Context, org backup.OrgID, connec
 		now := time.Now()
 		if err := execOne(ctx, tx, `
 			INSERT INTO permission_checks (connection_id, org_id, asked_at) VALUES ($1, $2, $3)
-			ON CONFLICT (connection_id) DO UPDATE SET asked_at = excluded.asked_at WHERE permission_checks.org_id = excluded.org_id`,
+			ON CONFLICT (connection_id) DO UPDATE
+				SET asked_at = CASE WHEN excluded.asked_at > permission_checks.checked_at THEN excluded.asked_at ELSE permission_checks.checked_at + 1 END
+			WHERE permission_checks.org_id = excluded.org_id`,
 			connection, org, millis(now)); err != nil {
 			return fmt.Errorf("ask for a check of permissions: %w", err)
 		}

@@ -68,6 +68,20 @@ func (s *Store) SaveCustomRole(ctx context.Context, r *backup.CustomRole, jobs .
 	})
 }
 
+// AskRoleCheck has a role tried or checked at once. It is due as well, for a
+// job that is added while the one before it ends is dropped by the queue.
+func (s *Store) AskRoleCheck(ctx context.Context, r backup.CustomRole, by backup.Actor) error {
+	return s.inTx(ctx, func(tx *sql.Tx) error {
+		if err := execOne(ctx, tx, `UPDATE custom_roles SET next_try_at = $1 WHERE org_id = $2 AND id = $3`, millis(time.Now()), r.OrgID, r.ID); err != nil {
+			return fmt.Errorf("make the custom role due: %w", err)
+		}
+		if err := s.enqueueTx(ctx, tx, backup.VerifyRoleJob{OrgID: r.OrgID, CustomRoleID: r.ID}); err != nil {
+			return err
+		}
+		return s.record(ctx, tx, by, r.OrgID, "role.check", "Custom role", "")
+	})
+}
+
 func (s *Store) saveCustomRole(ctx context.Context, tx *sql.Tx, r *backup.CustomRole) error {
 	if r.ID == "" {
 		r.ID = backup.NewID[backup.CustomRoleID]()

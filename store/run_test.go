@@ -3,6 +3,7 @@ package store_test
 import (
 	"errors"
 	"fmt"
+	"reflect"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -51,7 +52,7 @@ func TestARunAndItsMailboxChangeTogether(t *testing.T) {
 		}
 		runs, err := st.MailboxRuns(ctx, org, run.MailboxID, 5)
 		run.BeatAt = run.EndedAt
-		if err != nil || len(runs) != 1 || runs[0] != run {
+		if err != nil || len(runs) != 1 || !reflect.DeepEqual(runs[0], run) {
 			t.Errorf("runs = %+v, %v\nwant %+v", runs, err, run)
 		}
 		if err := st.FinishRun(ctx, run, func(m *backup.Mailbox) { m.Items = 0 }); !isNotFound(err) {

@@ -18,6 +18,7 @@ type problemJSON struct {
 	Temporary    bool               `json:"temporary,omitempty"`
 	RetryAfterMS int64              `json:"retry_after_ms,omitempty"`
 	At           int64              `json:"at,omitempty"`
+	Details      []string           `json:"details,omitempty"`
 }
 
 // problemText encodes p; no problem is "".
@@ -26,7 +27,7 @@ func problemText(p backup.Problem) string {
 		return ""
 	}
 	data, err := json.Marshal(problemJSON{Kind: p.Kind, Text: p.Text, Code: p.Code, Status: p.Status, RequestID: p.RequestID,
-		Temporary: p.Temporary, RetryAfterMS: p.RetryAfter.Milliseconds(), At: millis(p.At)})
+		Temporary: p.Temporary, RetryAfterMS: p.RetryAfter.Milliseconds(), At: millis(p.At), Details: p.Details})
 	if err != nil {
 		return "" // strings and numbers always encode
 	}
@@ -40,7 +41,7 @@ func problemOf(text string) backup.Problem {
 		return backup.Problem{}
 	}
 	return backup.Problem{Kind: p.Kind, Text: p.Text, Code: p.Code, Status: p.Status, RequestID: p.RequestID,
-		Temporary: p.Temporary, RetryAfter: time.Duration(p.RetryAfterMS) * time.Millisecond, At: moment(p.At)}
+		Temporary: p.Temporary, RetryAfter: time.Duration(p.RetryAfterMS) * time.Millisecond, At: moment(p.At), Details: p.Details}
 }
 
 // workloadsText encodes a list of workloads.

@@ -114,6 +114,7 @@ var activityNames = map[string]string{
 	"item.preview": "Looked at a message", "item.download": "Downloaded a message", "folder.download": "Downloaded a folder",
 	"permissions.check": "Checked the permissions", "permissions.proof": "Downloaded the proof of permissions", "certificate.change": "Changed a certificate by itself",
 	"authorization.done": "Completed an authorization",
+	"role.made":          "Made in Exchange Online",
 	"role.check":         "Checked the custom role", "sign_in.refused": "Sign-in refused", "password.change": "Changed the password",
 	"factor.totp_on": "Set up an authenticator app", "factor.totp_off": "Removed the authenticator app", "factor.recovery_codes": "Made recovery codes",
 	"factor.passkey_on": "Added a passkey", "factor.passkey_off": "Removed a passkey", "organization.require_factor": "Changed the need of a second factor",
@@ -121,7 +122,7 @@ var activityNames = map[string]string{
 	"session.end": "Signed out another browser", "session.end_all": "Signed out all other browsers",
 	"mail.save": "Changed the outgoing mail", "notifications.save": "Changed the notifications",
 	"script.download": "Downloaded the PowerShell script", "activity.export": "Exported the activity",
-	"token.create":    "Made an API token", "token.revoke": "Revoked an API token",
+	"token.create": "Made an API token", "token.revoke": "Revoked an API token",
 }
 
 // ActivityName is the kind of an entry as a sentence.

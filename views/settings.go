@@ -73,6 +73,12 @@ func roleTone(s backup.RoleState) string {
 	return "failing"
 }
 
+// roleAsks says whether a person has to see to the custom role: it was
+// disconnected, or is pending and no administrator's token serves the tries.
+func roleAsks(r backup.CustomRole) bool {
+	return r.State == backup.RoleDisconnected || r.State == backup.RolePending && len(r.Token) == 0 && len(r.RefreshToken) == 0
+}
+
 // roleLine is the state of the custom role with the next try.
 func roleLine(r backup.CustomRole, now time.Time) string {
 	switch r.State {

@@ -76,8 +76,9 @@ func (w *createApplications) roleHolds(ctx context.Context, auth backup.Authoriz
 		return false
 	}
 	now := time.Now()
-	role.State, role.Problem, role.CheckedAt, role.NextTryAt = backup.RoleConnected, backup.Problem{}, now, now.Add(24*time.Hour)
-	role.Token, role.TokenExpiresAt, role.RefreshToken, role.Tries = nil, time.Time{}, nil, 0
+	role.State, role.Problem, role.CheckedAt, role.NextTryAt = backup.RoleConnected, backup.Problem{}, now, now.Add(backup.RoleCheckEvery)
+	role.Tries = 0
+	forgetToken(&role)
 	if role.ConnectedAt.IsZero() {
 		role.ConnectedAt = now
 	}

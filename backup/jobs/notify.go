@@ -23,53 +23,62 @@ type notify struct {
 // Work implements river.Worker. What is tried again, and when, stands in the
 // notification's row; River never repeats it.
 func (w *notify) Work(ctx context.Context, job *river.Job[backup.NotifyJob]) error {
-	n, err := w.Store.Notification(ctx, job.Args.OrgID, job.Args.NotificationID)
+	if err := w.Notify(ctx, job.Args.OrgID, job.Args.NotificationID); err != nil {
+		return river.JobCancel(err)
+	}
+	return nil
+}
+
+// Notify sends a notification that is due. Who had it has it once; with an error
+// the others get it later.
+func (r *Runner) Notify(ctx context.Context, org backup.OrgID, id backup.NotificationID) error {
+	n, err := r.Store.Notification(ctx, org, id)
 	if errors.Is(err, backup.ErrNotFound) || err == nil && (n.NextTryAt.IsZero() || n.NextTryAt.After(time.Now())) {
 		return nil
 	}
 	if err != nil {
-		return fmt.Errorf("read notification %s: %w", job.Args.NotificationID, err)
+		return fmt.Errorf("read notification %s: %w", id, err)
 	}
-	sendErr := w.send(ctx, n)
+	sendErr := r.send(ctx, n)
 	save := context.WithoutCancel(ctx)
 	switch {
 	case sendErr == nil:
-		return w.Store.NotificationTried(save, n, time.Time{}, "")
+		return r.Store.NotificationTried(save, n, time.Time{}, "")
 	case errors.Is(sendErr, backup.ErrNotFound):
 		// No outgoing mail is set up: it waits until there is, and is looked at daily.
-		return w.Store.NotificationTried(save, n, time.Now().Add(24*time.Hour), "No outgoing mail is set up.")
+		return r.Store.NotificationTried(save, n, time.Now().Add(24*time.Hour), "No outgoing mail is set up.")
 	}
-	w.Log.Warn("notification not sent", "notification", n.ID, "organization", n.OrgID, "error", sendErr)
+	r.Log.Warn("notification not sent", "notification", n.ID, "organization", n.OrgID, "error", sendErr)
 	pause := min(time.Minute<<min(n.Tries, 9), 6*time.Hour)
-	return errors.Join(river.JobCancel(sendErr), w.Store.NotificationTried(save, n, time.Now().Add(pause), backup.AsProblem(sendErr).Text))
+	return errors.Join(sendErr, r.Store.NotificationTried(save, n, time.Now().Add(pause), backup.AsProblem(sendErr).Text))
 }
 
 // send sends to each recipient who has not had it. A recipient who is refused
 // for good does not keep the others from theirs.
-func (w *notify) send(ctx context.Context, n backup.Notification) error {
-	settings, err := w.Store.MailSettings(ctx, n.PartnerID)
+func (r *Runner) send(ctx context.Context, n backup.Notification) error {
+	settings, err := r.Store.MailSettings(ctx, n.PartnerID)
 	if err != nil {
 		return err
 	}
-	org, err := w.Store.OrganizationByID(ctx, n.OrgID)
+	org, err := r.Store.OrganizationByID(ctx, n.OrgID)
 	if err != nil {
 		return err
 	}
-	people, err := w.Store.NotificationRecipients(ctx, n)
+	people, err := r.Store.NotificationRecipients(ctx, n)
 	if err != nil {
 		return fmt.Errorf("read recipients: %w", err)
 	}
-	sender := outmail.Sender{Settings: settings, Roots: w.MailRoots}
+	sender := outmail.Sender{Settings: settings, Roots: r.MailRoots}
 	var errs []error
 	for _, p := range people {
-		_, err := sender.Send(ctx, w.message(n, org, p))
+		_, err := sender.Send(ctx, r.message(n, org, p))
 		if problem := backup.AsProblem(err); problem != nil && problem.Temporary {
 			errs = append(errs, err)
 			continue
 		} else if problem != nil {
-			w.Log.Warn("recipient refused", "notification", n.ID, "person", p.ID, "error", err)
+			r.Log.Warn("recipient refused", "notification", n.ID, "person", p.ID, "error", err)
 		}
-		if err := w.Store.NotificationSent(context.WithoutCancel(ctx), n, p); err != nil {
+		if err := r.Store.NotificationSent(context.WithoutCancel(ctx), n, p); err != nil {
 			errs = append(errs, fmt.Errorf("note that %s had it: %w", p.ID, err))
 		}
 	}

@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/riverqueue/river"
 
 	"holdfast/backup"
+	"holdfast/backup/m365"
 )
 
 // verifyRole makes the Exchange custom role, or checks whether it works, and
@@ -75,12 +77,33 @@ func (w *verifyRole) try(ctx context.Context, conn backup.Connection, app backup
 				return fmt.Errorf("save the renewed token: %w", err)
 			}
 		}
-		if err := w.Microsoft.EnsureRole(ctx, conn.TenantID, role.AdminUPN, role.Token, app); err != nil {
+		made, err := w.Microsoft.EnsureRole(ctx, conn.TenantID, role.AdminUPN, role.Token, app)
+		if len(made) > 0 {
+			if err := w.recordMade(context.WithoutCancel(ctx), *role, made); err != nil {
+				return err
+			}
+		}
+		if err != nil {
 			return fmt.Errorf("make the custom role: %w", err)
 		}
 	}
 	if err := w.Microsoft.CheckRole(ctx, conn.TenantDomain, app); err != nil {
 		return fmt.Errorf("check the custom role: %w", err)
+	}
+	return nil
+}
+
+// recordMade puts into the activity log what was made in Exchange Online, with
+// whose token.
+func (w *verifyRole) recordMade(ctx context.Context, role backup.CustomRole, made []string) error {
+	org, err := w.Store.OrganizationByID(ctx, role.OrgID)
+	if err != nil {
+		return fmt.Errorf("read organization %s: %w", role.OrgID, err)
+	}
+	err = w.Store.Record(ctx, backup.Entry{PartnerID: org.PartnerID, OrgID: role.OrgID, Person: role.AdminUPN, Kind: "role.made",
+		Subject: "Custom role", Detail: strings.Join(made, "; ")})
+	if err != nil {
+		return fmt.Errorf("record what was made in Exchange Online: %w", err)
 	}
 	return nil
 }
@@ -91,28 +114,42 @@ func (w *verifyRole) settle(role *backup.CustomRole, err error) {
 	role.Tries++
 	if err == nil {
 		role.State, role.Problem, role.ConnectedAt = backup.RoleConnected, backup.Problem{}, now
-		role.NextTryAt = now.Add(24 * time.Hour) // daily check that it is still whole
-		role.Token, role.TokenExpiresAt, role.RefreshToken, role.Tries = nil, time.Time{}, nil, 0
+		role.NextTryAt = now.Add(backup.RoleCheckEvery)
+		role.Tries = 0
+		forgetToken(role)
 		return
 	}
-	role.Problem = *backup.AsProblem(err)
-	if role.State == backup.RoleConnected && role.Problem.Temporary && role.Problem.Kind != backup.ProblemRolePending {
-		role.NextTryAt = now.Add(time.Hour) // Exchange could not be asked; that says nothing about the role
+	problem := *backup.AsProblem(err)
+	lost := problem.Kind == backup.ProblemRolePending || problem.Kind == backup.ProblemRoleChanged
+	if role.State != backup.RolePending {
+		if problem.Temporary && !lost {
+			role.NextTryAt = now.Add(time.Hour) // Exchange could not be asked; that says nothing about the role
+			return
+		}
+		if problem.Kind == backup.ProblemRolePending {
+			problem = m365.RoleGone(now) // it worked before
+		}
+		role.State, role.Problem, role.NextTryAt = backup.RoleDisconnected, problem, now.Add(backup.RoleCheckEvery)
+		forgetToken(role)
 		return
 	}
-	if role.State == backup.RoleConnected || role.State == backup.RoleDisconnected {
-		role.State, role.NextTryAt = backup.RoleDisconnected, now.Add(24*time.Hour)
-		return
-	}
-	role.State = backup.RolePending
+	role.Problem = problem
 	role.NextTryAt = backup.NextRoleTry(role.PendingSince, now, role.Tries-1)
-	if wait := now.Add(role.Problem.RetryAfter); !role.NextTryAt.IsZero() && wait.After(role.NextTryAt) {
+	if wait := now.Add(problem.RetryAfter); wait.After(role.NextTryAt) {
 		role.NextTryAt = wait
 	}
-	if needsPerson(role.Problem.Kind) || role.NextTryAt.IsZero() {
-		role.NextTryAt = time.Time{}
-		role.Token, role.TokenExpiresAt, role.RefreshToken = nil, time.Time{}, nil
+	if needsPerson(problem.Kind) {
+		role.NextTryAt = now.Add(backup.RoleCheckEvery)
+		forgetToken(role)
 	}
+	if role.NextTryAt.Sub(role.PendingSince) > backup.RoleGiveUp {
+		forgetToken(role)
+	}
+}
+
+// forgetToken erases what of an administrator served the tries.
+func forgetToken(role *backup.CustomRole) {
+	role.Token, role.TokenExpiresAt, role.RefreshToken = nil, time.Time{}, nil
 }
 
 // needsPerson says that trying again with the same token can't help.

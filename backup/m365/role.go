@@ -163,29 +163,33 @@ func (c *Client) Cmdlets(ctx context.Context, tenant, upn string, token backup.S
 
 // EnsureRole makes the custom role of app, the Exchange sub-application, with the
 // token of the administrator upn; tenant is the tenant's id or initial domain.
-// What is there already is left as it is, so it can be repeated. While Exchange
+// What is there already is left as it is, so it can be repeated; made are the
+// titles of the steps that were not true before. While Exchange
 // Online is not ready the error is a Problem of kind role_pending.
-func (c *Client) EnsureRole(ctx context.Context, tenant, upn string, token backup.Secret, app backup.SubApplication) error {
+func (c *Client) EnsureRole(ctx context.Context, tenant, upn string, token backup.Secret, app backup.SubApplication) (made []string, err error) {
 	session := c.asPerson(tenant, upn, token)
 	names, err := session.cmdlets(ctx)
 	if err != nil {
-		return roleProblem(err)
+		return nil, roleProblem(err)
 	}
 	if missing := without(backup.RequiredCmdlets, names); len(missing) > 0 {
-		return &backup.Problem{Kind: backup.ProblemMissingCmdlets, At: time.Now(), Temporary: true,
+		return nil, &backup.Problem{Kind: backup.ProblemMissingCmdlets, At: time.Now(), Temporary: true,
 			Text: fmt.Sprintf("%s may not run %s. %s", upn, strings.Join(missing, ", "), textNoCmdlets)}
 	}
 	for _, step := range RoleSteps(app) {
-		err := session.ensure(ctx, step)
+		changed, err := session.ensure(ctx, step)
+		if changed && step.Check.Name != "" {
+			made = append(made, step.Title)
+		}
 		if p, ok := errors.AsType[*backup.Problem](err); ok && p.Kind == backup.ProblemMissingCmdlets {
 			// The list of cmdlets had it a moment ago, so a server is behind.
 			p.Kind, p.Text, p.Temporary = backup.ProblemRolePending, textRoleWaiting, true
 		}
 		if err != nil {
-			return err
+			return made, err
 		}
 	}
-	return nil
+	return made, nil
 }
 
 // without returns those of want that have lacks, without regard to case.
@@ -199,27 +203,27 @@ func without(want, have []string) []string {
 // objects; after the last the role stays pending and the job tries again.
 var replicationWaits = []time.Duration{2 * time.Second, 4 * time.Second, 8 * time.Second, 16 * time.Second}
 
-// ensure makes one step true.
-func (s *exchangeSession) ensure(ctx context.Context, step RoleStep) error {
+// ensure makes one step true, and says whether it was not.
+func (s *exchangeSession) ensure(ctx context.Context, step RoleStep) (changed bool, err error) {
 	for try := 0; ; try++ {
 		done, err := s.holds(ctx, step)
 		if err != nil || done {
-			return err
+			return false, err
 		}
 		_, err = s.run(ctx, step.Change)
 		if err == nil {
-			return nil
+			return true, nil
 		}
 		e := asExchangeError(err)
 		switch {
 		case e != nil && (e.notRequired() || e.exists()):
-			return s.compare(ctx, step)
+			return false, s.compare(ctx, step)
 		case e != nil && (e.missing() || e.transient()) && !e.dehydrated() && try < len(replicationWaits):
 			if err := sleep(ctx, replicationWaits[try]); err != nil {
-				return err
+				return false, err
 			}
 		default:
-			return roleProblem(err)
+			return false, roleProblem(err)
 		}
 	}
 }
@@ -254,6 +258,23 @@ func (s *exchangeSession) holds(ctx context.Context, step RoleStep) (bool, error
 	return true, nil
 }
 
+// difference says line by line which cmdlets Holdfast's application should be
+// able to run and cannot.
+func difference(missing []string) []string {
+	var lines []string
+	for _, name := range missing {
+		lines = append(lines, name+" should be allowed, and is not")
+	}
+	return lines
+}
+
+// RoleGone is the problem of a role that worked and that Exchange Online does
+// not grant any more.
+func RoleGone(at time.Time) backup.Problem {
+	return backup.Problem{Kind: backup.ProblemRoleChanged, At: at, Temporary: true, Details: difference(backup.RoleCmdlets),
+		Text: "The custom role in Exchange Online is gone: the role group " + RoleGroup + ", its role, or Holdfast's application as its member was removed. Select Repair, and an administrator of the tenant gives it back."}
+}
+
 // CheckRole asks Exchange Online as app, the Exchange sub-application, whether
 // its custom role works; nil means connected. tenantDomain is the initial domain,
 // which applications have to use.
@@ -275,10 +296,11 @@ func (c *Client) CheckRole(ctx context.Context, tenantDomain string, app backup.
 	}
 	if missing := without(wanted, names); len(missing) > 0 {
 		source.forget()
-		p := &backup.Problem{Kind: backup.ProblemRolePending, At: time.Now(), Temporary: true, Text: textRoleWaiting}
+		p := &backup.Problem{Kind: backup.ProblemRolePending, At: time.Now(), Temporary: true, Text: textRoleWaiting, Details: difference(missing)}
 		if len(missing) < len(wanted) {
 			p.Kind = backup.ProblemRoleChanged
-			p.Text = "The custom role of Holdfast's application lacks " + strings.Join(missing, ", ") + ". Repair the role group " + RoleGroup + " under Settings, Credentials."
+			p.Text = "Somebody changed the custom role of Holdfast's application. Delete the role " + roleRecipients +
+				" in the Exchange admin center, then select Repair: Holdfast makes it again as it was."
 		}
 		return p
 	}

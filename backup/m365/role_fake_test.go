@@ -117,7 +117,8 @@ func ensureIn(t *testing.T, o *fakeOrganization) error {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return c.EnsureRole(t.Context(), "contoso.onmicrosoft.com", "ada@contoso.example", backup.Secret("token"), exchangeSub)
+	_, err = c.EnsureRole(t.Context(), "contoso.onmicrosoft.com", "ada@contoso.example", backup.Secret("token"), exchangeSub)
+	return err
 }
 
 func TestEnsureRoleMakesEverythingOnce(t *testing.T) {

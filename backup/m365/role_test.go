@@ -57,14 +57,14 @@ func TestEnsureRoleInATenantThatIsReady(t *testing.T) {
 		if err != nil || len(names) < len(backup.RequiredCmdlets) {
 			t.Fatalf("cmdlets: %v, %v", names, err)
 		}
-		if err := w.client.EnsureRole(t.Context(), "contosodental.onmicrosoft.com", g.UPN, g.AccessToken, app); err != nil {
+		if _, err := w.client.EnsureRole(t.Context(), "contosodental.onmicrosoft.com", g.UPN, g.AccessToken, app); err != nil {
 			t.Fatal(err)
 		}
 		made := w.changes()
 		if made < 4 {
 			t.Errorf("%d things made, want pointer, role, group and member", made)
 		}
-		if err := w.client.EnsureRole(t.Context(), contoso, g.UPN, g.AccessToken, app); err != nil {
+		if _, err := w.client.EnsureRole(t.Context(), contoso, g.UPN, g.AccessToken, app); err != nil {
 			t.Fatalf("again: %v", err)
 		}
 		if w.changes() != made {
@@ -87,7 +87,7 @@ func TestEnsureRoleInATenantThatWasNeverCustomized(t *testing.T) {
 		g := w.signIn(litware, "admin@litware.onmicrosoft.com", backup.SignInRole)
 		start := time.Now()
 		for {
-			err := w.client.EnsureRole(t.Context(), "litware.onmicrosoft.com", g.UPN, g.AccessToken, app)
+			_, err := w.client.EnsureRole(t.Context(), "litware.onmicrosoft.com", g.UPN, g.AccessToken, app)
 			if err == nil {
 				break
 			}
@@ -133,7 +133,7 @@ func TestEnsureRoleRefusals(t *testing.T) {
 			if test.fault.Status != 0 {
 				w.fault(test.fault)
 			}
-			err = w.client.EnsureRole(t.Context(), contoso, g.UPN, g.AccessToken, app)
+			_, err = w.client.EnsureRole(t.Context(), contoso, g.UPN, g.AccessToken, app)
 			if backup.KindOf(err) != test.kind {
 				t.Errorf("EnsureRole: %v, want kind %q", err, test.kind)
 			}
@@ -147,7 +147,7 @@ func TestCheckRoleAfterTheApplicationIsGone(t *testing.T) {
 		const domain, upn = "contosodental.onmicrosoft.com", "admin@contosodental.onmicrosoft.com"
 		app := w.exchangeApp(upn)
 		g := w.signIn(contoso, upn, backup.SignInRole)
-		if err := w.client.EnsureRole(t.Context(), domain, g.UPN, g.AccessToken, app); err != nil {
+		if _, err := w.client.EnsureRole(t.Context(), domain, g.UPN, g.AccessToken, app); err != nil {
 			t.Fatal(err)
 		}
 		w.untilConnected(domain, app)

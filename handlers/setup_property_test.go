@@ -1,0 +1,130 @@
+package handlers_test
+
+import (
+	"math/rand/v2"
+	"net/http"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/PuerkitoBio/goquery"
+
+	"holdfast/backup"
+	"holdfast/backup/m365/simulator"
+)
+
+// answers are what Microsoft may say instead of what it should.
+var answers = []simulator.Fault{
+	{Host: "graph", Status: http.StatusServiceUnavailable, RetryAfter: "0", Times: 1},
+	{Host: "graph", Method: http.MethodPost, Status: http.StatusForbidden, Code: "Authorization_RequestDenied", Message: "Insufficient privileges to complete the operation.", Times: 1},
+	{Host: "graph", Method: http.MethodPost, Path: "/addKey|/applications", Status: http.StatusBadRequest, Code: "Request_BadRequest", Message: "Something is wrong.", Times: 1},
+	{Host: "graph", Method: http.MethodPost, Path: "/applications", Cut: new(40), Times: 1}, // made, and the answer lost
+	{Host: "graph", Method: http.MethodPost, Path: "/servicePrincipals", Reset: true, Times: 1},
+	{Host: "graph", Body: "<html>hello</html>", Status: http.StatusOK, Times: 1},
+	{Host: "login", Method: http.MethodPost, Path: "/token$", Status: http.StatusInternalServerError, Times: 1},
+	{Host: "login", Method: http.MethodPost, Path: "/token$", Body: "{}", Status: http.StatusOK, Times: 1},
+	{Host: "exchange", Status: http.StatusForbidden, Times: 1},
+	{Host: "exchange", Status: http.StatusTooManyRequests, RetryAfter: "0", Times: 2},
+	{Host: "exchange", Body: "nothing", Status: http.StatusOK, Times: 1},
+}
+
+// Whatever Microsoft answers and whenever the process ends, the wizard waits for
+// a person, failed with a way on and Undo, or is done; and no workload ever has
+// two applications in the tenant. HOLDFAST_TEST_SEEDS runs so many more.
+func TestWizardUnderAnyAnswers(t *testing.T) {
+	seeds := 2
+	if more, err := strconv.Atoi(os.Getenv("HOLDFAST_TEST_SEEDS")); err == nil {
+		seeds += more
+	}
+	for seed := range seeds {
+		t.Run("seed "+strconv.Itoa(seed), func(t *testing.T) {
+			t.Parallel()
+			o := newOffice(t)
+			v := o.signIn(adminMail)
+			chance := rand.New(rand.NewPCG(uint64(seed), 7)) //nolint:gosec // a replayable sequence is wanted
+			for range 12 {
+				if chance.IntN(3) > 0 {
+					if err := o.microsoft.AddFault(answers[chance.IntN(len(answers))]); err != nil {
+						t.Fatal(err)
+					}
+				}
+				v.step(o, chance)
+				if chance.IntN(3) == 0 {
+					o.stop()
+					o.work()
+				}
+				o.oneApplicationEach()
+			}
+			o.microsoft.ClearFaults()
+			for range 12 {
+				if v.get("/dashboard"); !strings.Contains(v.text(), "Add Backup") && o.role().State == backup.RoleConnected {
+					break
+				}
+				if v.step(o, nil) {
+					break
+				}
+			}
+			o.oneApplicationEach()
+			a, err := o.store.LatestAuthorization(t.Context(), o.org(adminMail))
+			if err != nil || a.Step != backup.StepChooseAccounts && a.Step != backup.StepDone {
+				t.Errorf("with a Microsoft that answers the wizard stands at %s: %v: %s", a.Step, err, a.Problem.Text)
+			}
+		})
+	}
+}
+
+// step does what a person does next in the wizard, chance deciding where there
+// are several ways, and waits until the background has done its part. It says
+// whether the accounts are there.
+func (v *visitor) step(o *office, chance *rand.Rand) bool {
+	v.t.Helper()
+	v.get(o.portal + "/setup")
+	settled := func() bool {
+		a, err := o.store.LatestAuthorization(v.t.Context(), o.org(adminMail))
+		return err != nil || !a.Step.InBackground() && (a.Step != backup.StepChooseAccounts || v.doc.Find("#accounts, .problem").Length() > 0)
+	}
+	buttons := []string{"Try again at Microsoft", "Sign in at Microsoft", "Try again", "Authorize in this browser", "Continue to Microsoft"}
+	if chance != nil && chance.IntN(8) == 0 {
+		buttons = append([]string{"Get a code"}, buttons...)
+	}
+	if v.at.Path != "/setup" {
+		v.get(o.portal + "/add-backup/microsoft365")
+	}
+	if v.doc.Find("#accounts").Length() > 0 {
+		return true
+	}
+	for _, button := range buttons {
+		has := v.doc.Find("main button").FilterFunction(func(_ int, s *goquery.Selection) bool {
+			_, disabled := s.Attr("disabled")
+			return strings.HasPrefix(words(s), button) && !disabled
+		}).Length() > 0
+		if !has {
+			continue
+		}
+		v.press(button)
+		if strings.Contains(v.at.Path, simulator.HostLogin) || strings.Contains(v.text(), "Pick an account") || v.doc.Find("input[name=passwd]").Length() > 0 {
+			v.microsoft(contosoAdmin, contosoPass)
+		}
+		break
+	}
+	v.until(o.portal+"/setup", settled)
+	if v.at.Path == "/setup" && v.doc.Find("#accounts").Length() == 0 && v.doc.Find("main button").Length() == 0 {
+		v.t.Errorf("no way on: %s", v.text())
+	}
+	return v.doc.Find("#accounts").Length() > 0
+}
+
+// oneApplicationEach fails the test if a workload has two applications in the
+// tenant, or one that the portal does not know.
+func (o *office) oneApplicationEach() {
+	o.t.Helper()
+	var names []string
+	for _, app := range o.holdfastApplications() {
+		if slices.Contains(names, app) {
+			o.t.Errorf("two applications %q in the tenant", app)
+		}
+		names = append(names, app)
+	}
+}
