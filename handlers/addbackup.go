@@ -38,6 +38,10 @@ func (s *Server) addBackupView(r *http.Request) (views.AddBackup, error) {
 		Permissions: backup.Permissions(wizardWorkloads), Legacy: backup.LegacyPermissions(), Registered: s.Microsoft != nil,
 		ManualRole: org.ManualRole, Method: backup.MethodServicePrincipal,
 	}
+	var err error
+	if v.Left, err = s.leftBehind(r.Context(), org.ID); err != nil {
+		return v, err
+	}
 	auth, err := s.Store.ActiveAuthorization(r.Context(), org.ID)
 	switch {
 	case err == nil:

@@ -119,7 +119,7 @@ func (s *Server) enterVia(w http.ResponseWriter, r *http.Request, fresh backup.S
 			return fmt.Errorf("keep the message: %w", err)
 		}
 	}
-	http.Redirect(w, r, next, http.StatusSeeOther)
+	http.Redirect(w, r, next, http.StatusSeeOther) //nolint:gosec // callers give a path of this portal
 	return nil
 }
 

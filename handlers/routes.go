@@ -100,6 +100,8 @@ func (s *Server) routes() []route {
 		{admin, "POST /mailboxes/{id}/deactivate", s.deactivateMailbox},
 		{admin, "POST /mailboxes/{id}/reactivate", s.reactivateMailbox},
 
+		{admin, "GET /accounts", s.showAccounts},
+		{admin, "POST /accounts", s.addAccounts},
 		{admin, "GET /add-backup", s.showAddBackup},
 		{admin, "GET /add-backup/microsoft365", s.showMicrosoft365},
 		{admin, "POST /add-backup/microsoft365", s.startMicrosoft365},
@@ -117,6 +119,7 @@ func (s *Server) routes() []route {
 		{admin, "POST /setup/accounts", s.chooseAccounts},
 		{admin, "GET /setup/abandon", s.showAbandon},
 		{admin, "POST /setup/abandon", s.abandon},
+		{admin, "POST /setup/left-behind/{authorization}", s.forgetLeftBehind},
 
 		{viewer, "GET /browse", s.listBrowse},
 		{viewer, "GET /browse/{mailbox}", s.browseMailbox},

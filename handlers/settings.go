@@ -42,6 +42,9 @@ func (s *Server) showCredentials(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	v := views.Credentials{Connections: list, MayChange: a.OrgRole() == backup.RoleAdmin, Now: time.Now()}
+	if v.Left, err = s.leftBehind(r.Context(), a.Org.ID); err != nil {
+		return err
+	}
 	return s.render(w, r, http.StatusOK, views.CredentialsPage(s.frame(w, r, "Account Settings"), v))
 }
 

@@ -47,26 +47,9 @@ func (s *Server) chooseAccounts(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	known := map[backup.MailboxID]bool{}
-	for _, m := range v.Accounts {
-		known[m.ID] = true
-	}
-	var ids []backup.MailboxID
-	v.Selected = map[backup.MailboxID]bool{}
-	unknown := false
-	for _, value := range r.PostForm["account"] {
-		id := backup.MailboxID(value)
-		switch {
-		case !known[id]:
-			unknown = true
-		case !v.Selected[id]:
-			v.Selected[id] = true
-			ids = append(ids, id)
-		}
-	}
-	if unknown {
-		err = backup.FieldErrors{"account": "An account that you selected is no longer in the tenant. Look at the selection and save it again."}
-	} else {
+	ids, selected, err := chosen(r, v.Accounts)
+	v.Selected = selected
+	if err == nil {
 		err = s.Store.SelectMailboxes(ctx, &auth, ids, by)
 	}
 	if fields, ok := errors.AsType[backup.FieldErrors](err); ok {

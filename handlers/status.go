@@ -39,6 +39,9 @@ func (s *Server) statusView(r *http.Request) (views.Status, error) {
 	ctx, org := r.Context(), actor(r).Org.ID
 	v := views.Status{MayChange: actor(r).OrgRole() == backup.RoleAdmin, Now: time.Now()}
 	var err error
+	if v.Left, err = s.leftBehind(ctx, org); err != nil {
+		return v, err
+	}
 	if v.Connections, err = s.connectionViews(ctx, org); err != nil {
 		return v, err
 	}

@@ -67,6 +67,52 @@ func (s *Store) LatestAuthorization(ctx context.Context, org backup.OrgID) (back
 		WHERE org_id = $1 ORDER BY created_at DESC, id LIMIT 1`, org)
 }
 
+// FailedUndos returns the authorizations of an organization that were given up
+// and whose things in the tenant could not be removed, oldest first.
+func (s *Store) FailedUndos(ctx context.Context, org backup.OrgID) ([]backup.Authorization, error) {
+	return collect(ctx, s.read, s.scanAuthorization, `SELECT `+authorizationColumns+` FROM authorizations
+		WHERE org_id = $1 AND step = 'abandoned' AND problem <> '' ORDER BY created_at, id`, org)
+}
+
+// ForgetFailedUndo notes that somebody has removed by hand what an authorization
+// that was given up left in the tenant, and forgets it here too. One that left
+// nothing is backup.ErrNotFound.
+func (s *Store) ForgetFailedUndo(ctx context.Context, org backup.OrgID, id backup.AuthorizationID, by backup.Actor) error {
+	a, err := s.Authorization(ctx, org, id)
+	if err != nil {
+		return err
+	}
+	if a.Step != backup.StepAbandoned || a.Problem.IsZero() {
+		return backup.ErrNotFound
+	}
+	switch a.Purpose {
+	case backup.PurposeMigrate:
+		err = s.forgetApplications(ctx, org, a.ConnectionID)
+	case backup.PurposeConnect:
+		err = s.DeleteConnection(ctx, org, a.ConnectionID)
+	}
+	if err != nil && !errors.Is(err, backup.ErrNotFound) {
+		return fmt.Errorf("forget what authorization %s made: %w", id, err)
+	}
+	return s.inTx(ctx, func(tx *sql.Tx) error {
+		a.Problem = backup.Problem{}
+		if err := s.saveAuthorization(ctx, tx, &a); err != nil {
+			return err
+		}
+		return s.record(ctx, tx, by, org, "authorization.cleaned", a.TenantDomain, "removed by hand")
+	})
+}
+
+// forgetApplications forgets the sub-applications that a migration made.
+func (s *Store) forgetApplications(ctx context.Context, org backup.OrgID, id backup.ConnectionID) error {
+	_, err := s.db.ExecContext(ctx, `UPDATE sub_applications SET state = 'removed' WHERE org_id = $1 AND connection_id = $2
+		AND EXISTS (SELECT 1 FROM connections c WHERE c.org_id = $1 AND c.id = $2 AND c.method = 'backup_administrator')`, org, id)
+	if err != nil {
+		return fmt.Errorf("forget sub-applications: %w", err)
+	}
+	return s.ForgetMigration(ctx, org, id)
+}
+
 // Authorization returns an authorization of an organization.
 func (s *Store) Authorization(ctx context.Context, org backup.OrgID, id backup.AuthorizationID) (backup.Authorization, error) {
 	return one(ctx, s.read, s.scanAuthorization, `SELECT `+authorizationColumns+` FROM authorizations WHERE org_id = $1 AND id = $2`, org, id)

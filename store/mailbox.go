@@ -286,23 +286,9 @@ func markGone(ctx context.Context, tx *sql.Tx, gone map[string]backup.Mailbox) e
 // other organizations are ignored; selecting none is backup.FieldErrors.
 func (s *Store) SelectMailboxes(ctx context.Context, a *backup.Authorization, ids []backup.MailboxID, by backup.Actor) error {
 	return s.inTx(ctx, func(tx *sql.Tx) error {
-		jobs := make([]river.JobArgs, 0, len(ids))
-		for _, id := range slices.Compact(slices.Sorted(slices.Values(ids))) {
-			m, err := one(ctx, tx, scanMailbox, `SELECT `+mailboxColumns+` FROM mailboxes WHERE org_id = $1 AND connection_id = $2 AND id = $3`+s.forUpdate(), a.OrgID, a.ConnectionID, id)
-			if errors.Is(err, backup.ErrNotFound) {
-				continue
-			}
-			if err != nil {
-				return fmt.Errorf("read mailbox %s: %w", id, err)
-			}
-			m.Selected = true
-			if canRun(m) {
-				m.NextRunAt = time.Now()
-				jobs = append(jobs, backup.BackupJob{OrgID: m.OrgID, MailboxID: m.ID})
-			}
-			if err := saveMailbox(ctx, tx, m); err != nil {
-				return fmt.Errorf("select mailbox %s: %w", id, err)
-			}
+		_, jobs, err := s.selectMailboxes(ctx, tx, a.OrgID, a.ConnectionID, ids)
+		if err != nil {
+			return err
 		}
 		if len(jobs) == 0 {
 			return backup.FieldErrors{"account": "Select at least one account that has a mailbox."}
@@ -319,6 +305,49 @@ func (s *Store) SelectMailboxes(ctx context.Context, a *backup.Authorization, id
 		*a = next
 		return s.record(ctx, tx, by, a.OrgID, "backup.add", a.TenantDomain, fmt.Sprintf("%d mailboxes", len(jobs)))
 	})
+}
+
+// AddMailboxes adds mailboxes of a completed connection to what is backed up,
+// and queues their first backups. Ids of other organizations are ignored;
+// selecting none is backup.FieldErrors.
+func (s *Store) AddMailboxes(ctx context.Context, c backup.Connection, ids []backup.MailboxID, by backup.Actor) error {
+	return s.inTx(ctx, func(tx *sql.Tx) error {
+		n, jobs, err := s.selectMailboxes(ctx, tx, c.OrgID, c.ID, ids)
+		if err != nil {
+			return err
+		}
+		if n == 0 {
+			return backup.FieldErrors{"account": "Select at least one account."}
+		}
+		if err := s.enqueueTx(ctx, tx, jobs...); err != nil {
+			return err
+		}
+		return s.record(ctx, tx, by, c.OrgID, "backup.add", c.TenantDomain, fmt.Sprintf("%d mailboxes", n))
+	})
+}
+
+// selectMailboxes chooses mailboxes of a connection for backup. It returns how
+// many there are and the jobs of their first backups.
+func (s *Store) selectMailboxes(ctx context.Context, tx *sql.Tx, org backup.OrgID, connection backup.ConnectionID, ids []backup.MailboxID) (n int, jobs []river.JobArgs, err error) {
+	for _, id := range slices.Compact(slices.Sorted(slices.Values(ids))) {
+		m, err := one(ctx, tx, scanMailbox, `SELECT `+mailboxColumns+` FROM mailboxes WHERE org_id = $1 AND connection_id = $2 AND id = $3`+s.forUpdate(), org, connection, id)
+		if errors.Is(err, backup.ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return 0, nil, fmt.Errorf("read mailbox %s: %w", id, err)
+		}
+		n++
+		m.Selected = true
+		if canRun(m) {
+			m.NextRunAt = time.Now()
+			jobs = append(jobs, backup.BackupJob{OrgID: m.OrgID, MailboxID: m.ID})
+		}
+		if err := saveMailbox(ctx, tx, m); err != nil {
+			return 0, nil, fmt.Errorf("select mailbox %s: %w", id, err)
+		}
+	}
+	return n, jobs, nil
 }
 
 // SetMailboxDeactivated stops the backups of a mailbox, or starts them again.

@@ -45,7 +45,7 @@ func (p *readPool) prepared(ctx context.Context, query string) (*sql.Stmt, error
 // QueryContext is sql.DB's with a statement that stays parsed.
 func (p *readPool) QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
 	if p.keep {
-		stmt, err := p.prepared(ctx, query)
+		stmt, err := p.prepared(ctx, query) //nolint:sqlclosecheck // kept
 		if err != nil {
 			return nil, err
 		}
@@ -59,7 +59,7 @@ func (p *readPool) QueryContext(ctx context.Context, query string, args ...any) 
 // QueryRowContext is sql.DB's with a statement that stays parsed.
 func (p *readPool) QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row {
 	if p.keep {
-		if stmt, err := p.prepared(ctx, query); err == nil && stmt != nil {
+		if stmt, err := p.prepared(ctx, query); err == nil && stmt != nil { //nolint:sqlclosecheck // kept
 			return stmt.QueryRowContext(ctx, args...)
 		}
 	}

@@ -15,7 +15,7 @@ import (
 // tokenPrefix begins every API token, so that scanners of code find a leaked one.
 const tokenPrefix = "holdfast_"
 
-const apiTokenColumns = `id, partner_id, name, scopes, created_by, created_at, expires_at, last_used_at, last_used_by`
+const apiTokenColumns = `id, partner_id, name, scopes, created_by, created_at, expires_at, last_used_at, last_used_by` //nolint:gosec // columns
 
 func scanAPIToken(row scanner) (backup.APIToken, error) {
 	var t backup.APIToken

@@ -127,6 +127,7 @@ type Deactivate struct {
 // Status is what keeps backups from working, what runs, ran and will run.
 type Status struct {
 	Connections []Connection
+	Left        []LeftBehind // what a person has to delete by hand
 	Counts      backup.StatusCounts
 	Causes      []Cause
 	Running     []Run

@@ -102,7 +102,7 @@ func (v Activity) export(format string) string {
 var activityKinds = slices.SortedFunc(maps.Keys(activityNames), func(a, b string) int { return cmp.Compare(activityNames[a], activityNames[b]) })
 
 // activityNames are the verbs of the log as sentences.
-var activityNames = map[string]string{
+var activityNames = map[string]string{ //nolint:gosec // names of actions, one of which is about a password
 	"sign_in": "Signed in", "sign_out": "Signed out",
 	"organization.create": "Created the organization", "organization.rename": "Renamed the organization",
 	"organization.manual_role": "Changed who makes the custom role", "person.create": "Added a person", "person.link": "Made a set-up link",
@@ -114,8 +114,8 @@ var activityNames = map[string]string{
 	"item.preview": "Looked at a message", "item.download": "Downloaded a message", "folder.download": "Downloaded a folder",
 	"permissions.check": "Checked the permissions", "permissions.proof": "Downloaded the proof of permissions", "certificate.change": "Changed a certificate by itself",
 	"authorization.done": "Completed an authorization",
-	"role.made":          "Made in Exchange Online",
-	"role.check":         "Checked the custom role", "sign_in.refused": "Sign-in refused", "password.change": "Changed the password",
+	"role.made":          "Made in Exchange Online", "authorization.cleaned": "Removed by hand what an authorization left",
+	"role.check": "Checked the custom role", "sign_in.refused": "Sign-in refused", "password.change": "Changed the password",
 	"factor.totp_on": "Set up an authenticator app", "factor.totp_off": "Removed the authenticator app", "factor.recovery_codes": "Made recovery codes",
 	"factor.passkey_on": "Added a passkey", "factor.passkey_off": "Removed a passkey", "organization.require_factor": "Changed the need of a second factor",
 	"provider.add": "Added a sign-in provider", "provider.remove": "Removed a sign-in provider", "identity.add": "Connected a sign-in provider", "identity.remove": "Disconnected a sign-in provider",

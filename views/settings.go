@@ -25,6 +25,7 @@ type Connection struct {
 // Credentials is how an organization is connected.
 type Credentials struct {
 	Connections []Connection
+	Left        []LeftBehind // what a person has to delete by hand
 	MayChange   bool
 	Now         time.Time
 }

@@ -16,6 +16,7 @@ type AddBackup struct {
 	Legacy      []backup.Permission   // what the backup administrator method asks for
 	Registered  bool                  // Holdfast has its main application at Microsoft
 	UnderWay    *backup.Authorization // nil if none
+	Left        []LeftBehind          // what a person has to delete by hand
 	ManualRole  bool                  // the organization's toggle
 	Method      backup.Method         // what was chosen
 	Fields      backup.FieldErrors

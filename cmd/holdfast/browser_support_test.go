@@ -21,6 +21,7 @@ func TestBrowserDisconnectedRole(t *testing.T) {
 		shown, _ = eval[bool](p, `document.body.innerText.includes("should be allowed, and is not")`)
 	}
 	p.see("credentials-disconnected")
+	p.open("/accounts").says("Choose mailboxes").see("accounts")
 	p.open("/status").says("Custom role").see("status-disconnected")
 	p.open("/settings/notifications").says("E-mail to the admins").see("notifications")
 	p.press("Sign out").says("Sign in")

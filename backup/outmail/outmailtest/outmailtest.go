@@ -68,7 +68,7 @@ func Start(t testing.TB, mode backup.MailTLS) *Server {
 	if err := os.WriteFile(program, []byte(serverText), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.CommandContext(t.Context(), "/usr/bin/python3", program, string(mode), cert, key)
+	cmd := exec.CommandContext(t.Context(), "/usr/bin/python3", program, string(mode), cert, key) //nolint:gosec // the test's own files
 	cmd.Stderr = nil // it speaks of each connection that a test breaks
 	in, err1 := cmd.StdinPipe()
 	out, err2 := cmd.StdoutPipe()
