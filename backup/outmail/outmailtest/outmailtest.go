@@ -69,7 +69,7 @@ func Start(t testing.TB, mode backup.MailTLS) *Server {
 		t.Fatal(err)
 	}
 	cmd := exec.CommandContext(t.Context(), "/usr/bin/python3", program, string(mode), cert, key) //nolint:gosec // the test's own files
-	cmd.Stderr = nil // it speaks of each connection that a test breaks
+	cmd.Stderr = nil                                                                              // it speaks of each connection that a test breaks
 	in, err1 := cmd.StdinPipe()
 	out, err2 := cmd.StdoutPipe()
 	if err1 != nil || err2 != nil {
