@@ -80,7 +80,7 @@ func (w *Writer) Commit(ctx context.Context, c Commit) (Committed, error) {
 	} else if err != nil {
 		return Committed{}, fmt.Errorf("create commit: %w", err)
 	}
-	done := Committed{Commit: c, Objects: w.objects}
+	done := Committed{Commit: c, Objects: append(w.data.objects, w.meta.objects...)}
 	for _, p := range c.Packs {
 		done.Bytes += p.Length
 	}

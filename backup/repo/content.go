@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"hash"
 	"io"
 )
 
@@ -51,8 +52,8 @@ type contentBuilder struct {
 	w        *Writer
 	splitter *splitter
 	content  Content
-	skeleton []byte // not yet a piece
-	run      []byte // decoded bytes of the run under way, not yet anywhere
+	skeleton *[]byte // not yet a piece
+	run      *[]byte // decoded bytes of the run under way, not yet anywhere
 	shared   []SharedPiece
 	length   int64 // decoded bytes of the run
 	width    int
@@ -65,14 +66,14 @@ type contentBuilder struct {
 // mail a fraction of one. It returns ErrTooLarge beyond MaxContent, and the
 // errors of r and of the storage.
 func (w *Writer) PutContent(ctx context.Context, r io.Reader) (Content, error) {
-	in, skeleton, run := takeBuffer(readSize), takeBuffer(0), takeBuffer(0)
-	b := &contentBuilder{ctx: ctx, w: w, skeleton: *skeleton, run: *run}
-	b.splitter = &splitter{out: b}
+	in := takeBuffer(readSize)
+	b := &contentBuilder{ctx: ctx, w: w, skeleton: takeBuffer(readSize), run: takeBuffer(readSize)}
+	b.splitter = takeSplitter(b)
 	defer func() {
-		*skeleton, *run = b.skeleton, b.run
+		b.splitter.release()
 		giveBuffer(in)
-		giveBuffer(skeleton)
-		giveBuffer(run)
+		giveBuffer(b.skeleton)
+		giveBuffer(b.run)
 	}()
 	sum := sha256.New()
 	if err := b.readAll(r, (*in)[:readSize], sum); err != nil {
@@ -81,10 +82,10 @@ func (w *Writer) PutContent(ctx context.Context, r io.Reader) (Content, error) {
 	if err := b.splitter.close(); err != nil {
 		return Content{}, err
 	}
-	if err := b.flushSkeleton(0); err != nil {
+	b.content.SHA256 = sum.Sum(nil)
+	if err := b.flushRest(); err != nil {
 		return Content{}, err
 	}
-	b.content.SHA256 = sum.Sum(nil)
 	if len(b.content.Parts) == 1 && b.content.Parts[0].Kind == PartLiteral {
 		b.content.Parts = nil
 	}
@@ -94,14 +95,15 @@ func (w *Writer) PutContent(ctx context.Context, r io.Reader) (Content, error) {
 const readSize = 64 << 10
 
 // readAll gives r to the splitter and to sum.
-func (b *contentBuilder) readAll(r io.Reader, buf []byte, sum io.Writer) error {
+func (b *contentBuilder) readAll(r io.Reader, buf []byte, sum hash.Hash) error {
 	for {
 		n, err := r.Read(buf)
 		if n > 0 {
 			if b.content.Size += int64(n); b.content.Size > MaxContent {
 				return ErrTooLarge
 			}
-			if _, err := io.MultiWriter(sum, b.splitter).Write(buf[:n]); err != nil {
+			sum.Write(buf[:n])
+			if _, err := b.splitter.Write(buf[:n]); err != nil {
 				return err
 			}
 		}
@@ -123,23 +125,23 @@ func (b *contentBuilder) literal(p []byte) error {
 	} else {
 		b.content.Parts = append(b.content.Parts, Part{Kind: PartLiteral, Length: int64(len(p))})
 	}
-	b.skeleton = append(b.skeleton, p...)
-	return b.flushSkeleton(maxPiece)
+	b.skeleton = growBuffer(b.skeleton, p)
+	return b.flushSkeleton()
 }
 
 func (b *contentBuilder) base64(decoded []byte, width int, crlf bool) error {
 	b.width, b.crlf = width, crlf
 	b.length += int64(len(decoded))
-	b.run = append(b.run, decoded...)
+	b.run = growBuffer(b.run, decoded)
 	if b.length >= sharedLeast {
 		b.big = true
 	}
 	whole := maxPiece - maxPiece%(width/4*3) // pieces end with a line
-	for b.big && len(b.run) >= whole {
-		if err := b.putShared(b.run[:whole]); err != nil {
+	for b.big && len(*b.run) >= whole {
+		if err := b.putShared((*b.run)[:whole]); err != nil {
 			return err
 		}
-		b.run = append(b.run[:0], b.run[whole:]...)
+		*b.run = append((*b.run)[:0], (*b.run)[whole:]...)
 	}
 	return nil
 }
@@ -156,33 +158,54 @@ func (b *contentBuilder) putShared(data []byte) error {
 func (b *contentBuilder) endRun() error {
 	part := Part{Kind: PartEncoded, Length: b.length, Width: b.width, CRLF: b.crlf}
 	if b.big {
-		if len(b.run) > 0 {
-			if err := b.putShared(b.run); err != nil {
+		if len(*b.run) > 0 {
+			if err := b.putShared(*b.run); err != nil {
 				return err
 			}
 		}
 		part.Kind, part.Shared = PartShared, b.shared
 	} else {
-		b.skeleton = append(b.skeleton, b.run...)
+		b.skeleton = growBuffer(b.skeleton, *b.run)
 	}
 	b.content.Parts = append(b.content.Parts, part)
-	b.run, b.shared, b.length, b.big = b.run[:0], nil, 0, false
+	*b.run = (*b.run)[:0]
+	b.shared, b.length, b.big = nil, 0, false
 	// Two more parts must fit: one more run that is under way, and what follows.
 	b.splitter.raw = len(b.content.Parts) > maxParts-4
-	return b.flushSkeleton(maxPiece)
+	return b.flushSkeleton()
 }
 
-// flushSkeleton makes a piece of the skeleton when it has at least least bytes.
-func (b *contentBuilder) flushSkeleton(least int) error {
-	for len(b.skeleton) > 0 && len(b.skeleton) >= least {
-		n := min(len(b.skeleton), maxPiece)
-		id, err := b.w.putSource(b.ctx, b.skeleton[:n])
-		if err != nil {
+// flushSkeleton makes pieces of the skeleton as long as it has enough for one.
+func (b *contentBuilder) flushSkeleton() error {
+	for len(*b.skeleton) >= maxPiece {
+		if err := b.putSkeleton(maxPiece, sha256.Sum256((*b.skeleton)[:maxPiece])); err != nil {
 			return err
 		}
-		b.content.Skeleton = append(b.content.Skeleton, id)
-		b.skeleton = append(b.skeleton[:0], b.skeleton[n:]...)
 	}
+	return nil
+}
+
+// flushRest makes the last piece of the skeleton. If that is all of the content,
+// as with most messages, its hash is known already.
+func (b *contentBuilder) flushRest() error {
+	n := len(*b.skeleton)
+	switch {
+	case n == 0:
+		return nil
+	case len(b.content.Parts) == 1 && b.content.Parts[0].Kind == PartLiteral && int64(n) == b.content.Size:
+		return b.putSkeleton(n, [sha256.Size]byte(b.content.SHA256))
+	}
+	return b.putSkeleton(n, sha256.Sum256(*b.skeleton))
+}
+
+// putSkeleton makes a piece of the first n bytes of the skeleton.
+func (b *contentBuilder) putSkeleton(n int, hash [sha256.Size]byte) error {
+	id, err := b.w.putSource(b.ctx, (*b.skeleton)[:n], hash)
+	if err != nil {
+		return err
+	}
+	b.content.Skeleton = append(b.content.Skeleton, id)
+	*b.skeleton = append((*b.skeleton)[:0], (*b.skeleton)[n:]...)
 	return nil
 }
 

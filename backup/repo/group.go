@@ -15,16 +15,30 @@ import (
 // The table repeats what the footer says, so that the pieces of a pack that
 // lost its footer can be told apart.
 type group struct {
+	buffer *[]byte // where data is, to give it back; nil if it is not ours
 	data   []byte
 	pieces []footerPiece // their Start without the table
 }
 
 func (g *group) add(id PieceID, parts ...[]byte) {
+	if g.buffer == nil {
+		g.buffer = takeBuffer(groupTarget + groupPiece)
+		g.data = *g.buffer
+	}
 	start := len(g.data)
 	for _, p := range parts {
 		g.data = append(g.data, p...)
 	}
 	g.pieces = append(g.pieces, footerPiece{ID: id, Start: uint32(start), Size: uint32(len(g.data) - start)}) //nolint:gosec // below maxOpened
+}
+
+// release gives the memory of a group back.
+func (g *group) release() {
+	if g.buffer != nil {
+		*g.buffer = g.data
+		giveBuffer(g.buffer)
+	}
+	*g = group{}
 }
 
 func (g *group) full() bool { return len(g.data) >= groupTarget || len(g.pieces) >= groupPieces }
@@ -80,14 +94,46 @@ func groupTable(blob []byte) ([]footerPiece, error) {
 	return pieces, nil
 }
 
-// buffers holds byte slices for the time of one blob.
-var buffers = sync.Pool{New: func() any { return new([]byte) }}
+// buffers holds byte slices for the time of one blob, by their room, so that a
+// message does not keep what an attachment needed.
+var buffers [len(bufferSizes)]sync.Pool
+
+var bufferSizes = [...]int{64 << 10, 256 << 10, 1 << 20, maxPiece + 64<<10}
 
 // takeBuffer returns an empty slice with room for n bytes.
 func takeBuffer(n int) *[]byte {
-	b, _ := buffers.Get().(*[]byte)
-	*b = slices.Grow((*b)[:0], n)
+	for i, size := range bufferSizes {
+		if n > size {
+			continue
+		}
+		if b, ok := buffers[i].Get().(*[]byte); ok {
+			return b
+		}
+		n = size
+		break
+	}
+	b := make([]byte, 0, n)
+	return &b
+}
+
+// growBuffer appends to a buffer, taking a larger one if it has to.
+func growBuffer(b *[]byte, data []byte) *[]byte {
+	if n := len(*b) + len(data); n > cap(*b) {
+		larger := takeBuffer(n)
+		*larger = append(*larger, *b...)
+		giveBuffer(b)
+		b = larger
+	}
+	*b = append(*b, data...)
 	return b
 }
 
-func giveBuffer(b *[]byte) { buffers.Put(b) }
+func giveBuffer(b *[]byte) {
+	*b = (*b)[:0]
+	for i, size := range slices.Backward(bufferSizes[:]) {
+		if cap(*b) >= size {
+			buffers[i].Put(b)
+			return
+		}
+	}
+}

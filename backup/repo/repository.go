@@ -68,7 +68,7 @@ func Open(ctx context.Context, storage Storage, keys KeyStore, index Index, opti
 	if options.TargetPack <= 0 {
 		options.TargetPack = targetPack
 	}
-	encoder, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithWindowSize(1<<20))
+	encoder, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithWindowSize(1<<20), zstd.WithEncoderCRC(false)) // every blob has a tag and every piece a hash
 	if err != nil {
 		return nil, fmt.Errorf("make compressor: %w", err)
 	}

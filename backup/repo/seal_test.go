@@ -55,7 +55,7 @@ func TestNoKeySealsTwiceWithOneNonce(t *testing.T) {
 		}
 		for j := range 10 {
 			data := bytes.Repeat([]byte(fmt.Sprint("text ", j)), 10_000)
-			if _, err := w.putSource(t.Context(), data); err != nil {
+			if _, err := w.putSource(t.Context(), data, sha256.Sum256(data)); err != nil {
 				t.Fatal(err)
 			}
 			if _, err := w.putShared(t.Context(), data); err != nil {

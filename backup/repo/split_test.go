@@ -116,3 +116,25 @@ func almostRuns(random *rand.Rand) []byte {
 	}
 	return text
 }
+
+func TestDecodeLineTakesWhatTheStandardDecoderTakes(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 2))
+	for width := 60; width <= 76; width += 4 {
+		for range 2000 {
+			raw := make([]byte, width/4*3)
+			for i := range raw {
+				raw[i] = byte(r.Uint32())
+			}
+			line := []byte(base64.StdEncoding.EncodeToString(raw))
+			if r.IntN(2) == 0 {
+				line[r.IntN(width)] = byte(r.Uint32())
+			}
+			want := make([]byte, len(raw))
+			n, err := strict.Decode(want, line)
+			got := make([]byte, len(raw)+decodeSlack)
+			if ok := decodeLine(got, line); ok != (err == nil && n == len(raw)) || ok && !bytes.Equal(got[:len(raw)], want) {
+				t.Fatalf("decodeLine(%q) = %v %x, want %v %x", line, ok, got[:len(raw)], err, want)
+			}
+		}
+	}
+}

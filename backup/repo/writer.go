@@ -34,8 +34,18 @@ type Writer struct {
 	first   bool             // the source has no commit, so the index has nothing of its own
 	group   group            // small pieces that wait for their blob
 	metas   group            // the same for metadata
-	packs   map[PackKind]*packWriter
 	done    []Pack
+
+	// Packs have locks of their own, so that no one who looks whether a piece is
+	// known waits for the storage.
+	data, meta packLine
+}
+
+// packLine is the packs of one kind, one after the other.
+type packLine struct {
+	kind    PackKind
+	mu      sync.Mutex
+	open    *packWriter // nil if there is none
 	objects []Object
 	bytes   int64
 }
@@ -55,7 +65,8 @@ func (r *Repository) NewWriter(ctx context.Context, tenant, source string) (*Wri
 	if err != nil {
 		return nil, fmt.Errorf("read key epoch: %w", err)
 	}
-	w := &Writer{r: r, tenant: tenant, source: source, epoch: uint32(epoch), known: map[PieceID]bool{}, packs: map[PackKind]*packWriter{}} //nolint:gosec // epochs are small
+	w := &Writer{r: r, tenant: tenant, source: source, epoch: uint32(epoch), known: map[PieceID]bool{}, //nolint:gosec // epochs are small
+		data: packLine{kind: PackData}, meta: packLine{kind: PackMeta}}
 	if w.tenantKey, err = r.keys.tenant(ctx, tenant, w.epoch); err != nil {
 		return nil, err
 	}
@@ -76,9 +87,18 @@ func (r *Repository) NewWriter(ctx context.Context, tenant, source string) (*Wri
 // Written returns how many bytes the writer's packs have so far.
 func (w *Writer) Written() int64 {
 	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.bytes + int64(len(w.group.data)+len(w.metas.data))
+	n := int64(len(w.group.data) + len(w.metas.data))
+	w.mu.Unlock()
+	for _, line := range w.lines() {
+		line.mu.Lock()
+		n += line.bytes
+		line.mu.Unlock()
+	}
+	return n
 }
+
+// lines are the packs of both kinds, the data first.
+func (w *Writer) lines() []*packLine { return []*packLine{&w.data, &w.meta} }
 
 var errEnded = errors.New("the writer has ended")
 
@@ -157,22 +177,21 @@ func (w *Writer) put(ctx context.Context, id PieceID, shared bool, write func(co
 	return w.fail(write(context.WithoutCancel(ctx)))
 }
 
-// putSource stores a piece that belongs to the source.
-func (w *Writer) putSource(ctx context.Context, data []byte) (PieceID, error) {
-	hash := sha256.Sum256(data)
+// putSource stores a piece that belongs to the source; hash is its SHA-256.
+func (w *Writer) putSource(ctx context.Context, data []byte, hash [sha256.Size]byte) (PieceID, error) {
 	id := w.secrets.sourceID(w.source, hash[:])
 	return id, w.put(ctx, id, false, func(ctx context.Context) error {
 		if len(data) < groupPiece {
-			return w.gather(ctx, PackData, &w.group, id, data)
+			return w.gather(ctx, &w.data, &w.group, id, data)
 		}
 		alone := group{}
 		alone.data, alone.pieces = data, []footerPiece{{ID: id, Size: uint32(len(data))}} //nolint:gosec // at most maxPiece
-		return w.addGroup(ctx, PackData, alone)
+		return w.addGroup(ctx, &w.data, alone)
 	})
 }
 
 // gather adds a small piece to a group, and the group to a pack when it is full.
-func (w *Writer) gather(ctx context.Context, kind PackKind, g *group, id PieceID, parts ...[]byte) error {
+func (w *Writer) gather(ctx context.Context, line *packLine, g *group, id PieceID, parts ...[]byte) error {
 	w.mu.Lock()
 	g.add(id, parts...)
 	if !g.full() {
@@ -181,11 +200,12 @@ func (w *Writer) gather(ctx context.Context, kind PackKind, g *group, id PieceID
 	}
 	taken := g.take()
 	w.mu.Unlock()
-	return w.addGroup(ctx, kind, taken)
+	return w.addGroup(ctx, line, taken)
 }
 
 // addGroup compresses a group and appends it to a pack.
-func (w *Writer) addGroup(ctx context.Context, kind PackKind, g group) error {
+func (w *Writer) addGroup(ctx context.Context, line *packLine, g group) error {
+	defer g.release()
 	if len(g.pieces) == 0 {
 		return nil
 	}
@@ -195,10 +215,10 @@ func (w *Writer) addGroup(ctx context.Context, kind PackKind, g group) error {
 	*plain = g.blob(*plain)
 	*packed = w.r.compress(*packed, *plain)
 	blob := blobGroup
-	if kind == PackMeta {
+	if line.kind == PackMeta {
 		blob = blobMeta
 	}
-	return w.append(ctx, kind, func(p *packWriter) ([]Location, error) {
+	return w.append(ctx, line, func(p *packWriter) ([]Location, error) {
 		return p.add(blob, w.sourceKey, *packed, g.pieces)
 	}, g.pieces)
 }
@@ -212,7 +232,7 @@ func (w *Writer) putShared(ctx context.Context, data []byte) (SharedPiece, error
 		defer giveBuffer(packed)
 		*packed = w.r.compress(*packed, data)
 		piece := footerPiece{ID: s.ID, Size: uint32(len(data))} //nolint:gosec // at most maxPiece
-		return w.append(ctx, PackData, func(p *packWriter) ([]Location, error) {
+		return w.append(ctx, &w.data, func(p *packWriter) ([]Location, error) {
 			return p.addShared(s.Key, *packed, piece)
 		}, []footerPiece{piece})
 	})
@@ -228,14 +248,14 @@ func (w *Writer) PutMeta(ctx context.Context, kind byte, data []byte) (MetaID, e
 	hash := sha256.Sum256(data)
 	id := w.secrets.metaID(w.source, kind, hash[:])
 	return id, w.put(ctx, PieceID(id), false, func(ctx context.Context) error {
-		return w.gather(ctx, PackMeta, &w.metas, PieceID(id), []byte{kind}, data)
+		return w.gather(ctx, &w.meta, &w.metas, PieceID(id), []byte{kind}, data)
 	})
 }
 
-// append lets add put a blob into the open pack of a kind, and closes the pack
+// append lets add put a blob into the open pack of a line, and closes the pack
 // when it is full. Others go on in the next one meanwhile.
-func (w *Writer) append(ctx context.Context, kind PackKind, add func(*packWriter) ([]Location, error), pieces []footerPiece) error {
-	full, err := w.appendOpen(ctx, kind, add, pieces)
+func (w *Writer) append(ctx context.Context, line *packLine, add func(*packWriter) ([]Location, error), pieces []footerPiece) error {
+	full, err := w.appendOpen(ctx, line, add, pieces)
 	if err != nil || full == nil {
 		return err
 	}
@@ -243,33 +263,30 @@ func (w *Writer) append(ctx context.Context, kind PackKind, add func(*packWriter
 }
 
 // appendOpen returns the pack if it has to be closed.
-func (w *Writer) appendOpen(ctx context.Context, kind PackKind, add func(*packWriter) ([]Location, error), pieces []footerPiece) (*packWriter, error) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	p := w.packs[kind]
-	if p == nil {
-		var err error
-		p, err = newPackWriter(ctx, w.r.storage, w.tenant, w.source, kind, w.epoch)
-		if p != nil {
-			w.packs[kind] = p
-		}
+func (w *Writer) appendOpen(ctx context.Context, line *packLine, add func(*packWriter) ([]Location, error), pieces []footerPiece) (*packWriter, error) {
+	line.mu.Lock()
+	defer line.mu.Unlock()
+	if line.open == nil {
+		p, err := newPackWriter(ctx, w.r.storage, w.tenant, w.source, line.kind, w.epoch)
+		line.open = p // also with an error, so that it is aborted
 		if err != nil {
 			return nil, err
 		}
 	}
+	p := line.open
 	before := p.offset
 	at, err := add(p)
 	if err != nil {
 		return nil, err
 	}
 	for i, piece := range pieces {
-		w.objects = append(w.objects, Object{ID: piece.ID, Location: at[i]})
+		line.objects = append(line.objects, Object{ID: piece.ID, Location: at[i]})
 	}
-	w.bytes += p.offset - before
+	line.bytes += p.offset - before
 	if !p.full(w.r.options.TargetPack) {
 		return nil, nil
 	}
-	delete(w.packs, kind)
+	line.open = nil
 	return p, nil
 }
 
@@ -289,18 +306,18 @@ func (w *Writer) closePack(ctx context.Context, p *packWriter) error {
 // flush makes everything durable. The data comes first: metadata never refers
 // to what is not there. Called with life held for writing.
 func (w *Writer) flush(ctx context.Context) error {
-	if err := w.addGroup(ctx, PackData, w.group.take()); err != nil {
+	if err := w.addGroup(ctx, &w.data, w.group.take()); err != nil {
 		return err
 	}
-	if err := w.addGroup(ctx, PackMeta, w.metas.take()); err != nil {
+	if err := w.addGroup(ctx, &w.meta, w.metas.take()); err != nil {
 		return err
 	}
-	for _, kind := range []PackKind{PackData, PackMeta} {
-		p := w.packs[kind]
+	for _, line := range w.lines() {
+		p := line.open
 		if p == nil {
 			continue
 		}
-		delete(w.packs, kind)
+		line.open = nil
 		if err := w.closePack(ctx, p); err != nil {
 			return err
 		}
@@ -319,8 +336,12 @@ func (w *Writer) Abort() {
 // end is called with life held for writing.
 func (w *Writer) end() {
 	w.ended = true
-	for kind, p := range w.packs {
-		p.upload.Abort()
-		delete(w.packs, kind)
+	w.group.release()
+	w.metas.release()
+	for _, line := range w.lines() {
+		if line.open != nil {
+			line.open.upload.Abort()
+			line.open = nil
+		}
 	}
 }
