@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"slices"
 	"strings"
+	"sync"
 
 	"holdfast/backup/repo"
 )
@@ -28,7 +30,7 @@ func (r *run) readChanges(ctx context.Context, f *folder, cursor string) error {
 	full := cursor == ""
 	listed := &bitset{}
 	f.next, f.doubt = "", false
-	for page, err := range r.job.Source.Changes(ctx, f.ID, cursor) {
+	for page, err := range ahead(ctx, func(ctx context.Context) iter.Seq2[Page, error] { return r.job.Source.Changes(ctx, f.ID, cursor) }) {
 		if err != nil {
 			return err
 		}
@@ -59,6 +61,37 @@ func (r *run) readChanges(ctx context.Context, f *folder, cursor string) error {
 	}
 	f.done = true
 	return nil
+}
+
+// ahead yields what list does, and asks for the next page while the caller works
+// through the one before.
+func ahead(ctx context.Context, list func(context.Context) iter.Seq2[Page, error]) iter.Seq2[Page, error] {
+	type result struct {
+		page Page
+		err  error
+	}
+	return func(yield func(Page, error) bool) {
+		ctx, cancel := context.WithCancel(ctx)
+		pages := make(chan result)
+		var listing sync.WaitGroup
+		defer listing.Wait()
+		defer cancel()
+		listing.Go(func() {
+			defer close(pages)
+			for page, err := range list(ctx) {
+				select {
+				case pages <- result{page, err}:
+				case <-ctx.Done():
+					return
+				}
+			}
+		})
+		for r := range pages {
+			if !yield(r.page, r.err) {
+				return
+			}
+		}
+	}
 }
 
 // readPage works through a page of changes.

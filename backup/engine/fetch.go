@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync"
 	"time"
 
 	"holdfast/backup"
@@ -17,6 +18,12 @@ import (
 // answers at all.
 const streakMax = 8
 
+// storeAfter is the size from which on a content keeps its place at the provider
+// until it is stored. Smaller ones give it back when they are read, so that the
+// next is on its way while they are compressed; larger ones would need too much
+// memory for that.
+const storeAfter = 1 << 20
+
 // fetch reads the content of an item in the background, waiting for a free
 // slot first.
 func (r *run) fetch(ctx context.Context, item Item, s ItemState) error {
@@ -26,13 +33,8 @@ func (r *run) fetch(ctx context.Context, item Item, s ItemState) error {
 	if err := r.maybeCheckpoint(ctx); err != nil {
 		return err
 	}
-	select {
-	case r.slots <- struct{}{}:
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-	if err := r.failed(); err != nil {
-		<-r.slots
+	done, err := r.enter(ctx)
+	if err != nil {
 		return err
 	}
 	r.attempted.set(item.Number)
@@ -44,9 +46,9 @@ func (r *run) fetch(ctx context.Context, item Item, s ItemState) error {
 			r.mu.Lock()
 			delete(r.inFlight, s.ID)
 			r.mu.Unlock()
-			<-r.slots
+			done.all()
 		}()
-		if err := r.fetchOne(ctx, item, s); err != nil {
+		if err := r.fetchOne(ctx, item, s, done); err != nil {
 			r.leave(s.FolderID)
 			r.fail(err)
 		}
@@ -55,9 +57,37 @@ func (r *run) fetch(ctx context.Context, item Item, s ItemState) error {
 	return nil
 }
 
+// slot is the right to work on a content.
+type slot struct {
+	read func() // gives the place at the provider back; the second time it does nothing
+	all  func() // ends the work
+}
+
+// enter waits until a content may be asked for: as many are read at a time as
+// the job says, and as many again are stored.
+func (r *run) enter(ctx context.Context) (slot, error) {
+	for _, places := range []chan struct{}{r.work, r.slots} {
+		select {
+		case places <- struct{}{}:
+		case <-ctx.Done():
+			if places == r.slots {
+				<-r.work
+			}
+			return slot{}, ctx.Err()
+		}
+	}
+	read := sync.OnceFunc(func() { <-r.slots })
+	done := slot{read: read, all: func() { read(); <-r.work }}
+	if err := r.failed(); err != nil {
+		done.all()
+		return slot{}, err
+	}
+	return done, nil
+}
+
 // fetchOne reads and stages one content. Its error ends the run.
-func (r *run) fetchOne(ctx context.Context, item Item, s ItemState) error {
-	content, err := r.readContent(ctx, s.ID)
+func (r *run) fetchOne(ctx context.Context, item Item, s ItemState, done slot) error {
+	content, err := r.readContent(ctx, s.ID, done)
 	var repository *repositoryError
 	switch {
 	case err == nil:
@@ -76,7 +106,7 @@ func (r *run) fetchOne(ctx context.Context, item Item, s ItemState) error {
 }
 
 // readContent moves a content from the provider to the repository.
-func (r *run) readContent(ctx context.Context, id string) (repo.Content, error) {
+func (r *run) readContent(ctx context.Context, id string, done slot) (repo.Content, error) {
 	body, err := r.job.Source.Content(ctx, id)
 	if err != nil {
 		return repo.Content{}, err
@@ -86,7 +116,7 @@ func (r *run) readContent(ctx context.Context, id string) (repo.Content, error) 
 	if err != nil {
 		return repo.Content{}, err
 	}
-	src := &sourceReader{reader: body, run: r}
+	src := &sourceReader{reader: body, run: r, end: done.read}
 	content, err := w.PutContent(ctx, src)
 	switch {
 	case err == nil:
@@ -105,6 +135,8 @@ func (r *run) readContent(ctx context.Context, id string) (repo.Content, error) 
 type sourceReader struct {
 	reader io.Reader
 	run    *run
+	read   int64
+	end    func() // called when all of a small content was read
 	err    error
 }
 
@@ -112,8 +144,13 @@ type sourceReader struct {
 func (s *sourceReader) Read(p []byte) (int, error) {
 	n, err := s.reader.Read(p)
 	s.run.addRead(int64(n))
-	if err != nil && err != io.EOF {
+	s.read += int64(n)
+	switch {
+	case err == nil:
+	case err != io.EOF:
 		s.err = err
+	case s.read < storeAfter:
+		s.end()
 	}
 	return n, err
 }

@@ -33,7 +33,8 @@ type run struct {
 	attempted bitset            // items whose content was asked for in this run
 
 	cancel func()         // ends the run's context
-	slots  chan struct{}  // bounds the fetches under way
+	slots  chan struct{}  // bounds the contents that are read at a time
+	work   chan struct{}  // bounds the fetches under way: read, or read and not yet stored
 	tasks  sync.WaitGroup // fetches under way
 
 	mu        sync.Mutex
@@ -85,7 +86,7 @@ func (e *Engine) newRun(ctx context.Context, job Job) (*run, error) {
 	r := &run{
 		Engine: e, job: job, checkpoint: e.Checkpoint.orDefaults(), progress: newProgress(job.Progress),
 		head: head, next: max(head.NextNumber, 1), folderCursor: head.FolderCursor, byID: map[string]*folder{},
-		elsewhere: map[int64][]place{}, pending: map[int64]string{}, slots: make(chan struct{}, job.Concurrency),
+		elsewhere: map[int64][]place{}, pending: map[int64]string{}, slots: make(chan struct{}, job.Concurrency), work: make(chan struct{}, 2*job.Concurrency),
 		staged: map[int64]*staged{}, stagedID: map[string]int64{}, inFlight: map[string]bool{}, undone: map[string]bool{}, records: map[repo.MetaID]*itemRecord{}, since: time.Now(),
 		cancel: func() {},
 	}

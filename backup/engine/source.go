@@ -22,8 +22,9 @@ var (
 
 // Source is one mailbox at its provider. Any other error than those above
 // carries a *backup.Problem, if the provider gave a reason that a person can
-// act on. Content is called from several goroutines at a time, the other
-// methods from one.
+// act on. Content is called from several goroutines at a time. The pages of
+// Changes are asked for from another goroutine than Folders, but only one folder's
+// at a time.
 type Source interface {
 	// Folders returns the folders that changed since cursor, or all of them if
 	// cursor is "".
