@@ -246,6 +246,7 @@ type Generated struct {
 	Attachment  int64  `json:"attachment,omitempty"`  // bytes of an attachment, before base64
 	AttachEvery int    `json:"attachEvery,omitempty"` // every so many messages have it; 1 if 0
 	Shared      bool   `json:"shared,omitempty"`      // all have the same attachment
+	Letters     bool   `json:"letters,omitempty"`     // like the mail of an office: Text and Attachment are medians, and 15 of 100 have one
 }
 
 // Generate fills a folder with made-up messages. A mailbox that nobody had is made.
@@ -271,7 +272,9 @@ func (s *Simulator) generate(tenant, name string, g Generated) error {
 		}
 		for i := range g.Count {
 			r := recipe{Number: u.Mailbox.Next + 1, From: "Sender <sender@supplier.example>", To: u.UPN, Subject: fmt.Sprintf("Generated message %d", i+1), Date: s.now().Format(time.RFC1123Z), Text: text}
-			if g.Attachment > 0 && (g.AttachEvery <= 1 || i%g.AttachEvery == 0) {
+			if g.Letters {
+				r = letterOf(r, g)
+			} else if g.Attachment > 0 && (g.AttachEvery <= 1 || i%g.AttachEvery == 0) {
 				r.File, r.FileSize, r.FileNumber = "attachment.bin", g.Attachment, r.Number
 				if g.Shared {
 					r.FileNumber = 1

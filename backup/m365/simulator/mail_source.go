@@ -28,6 +28,7 @@ type recipe struct {
 	Subject    string
 	Date       string
 	Text       int64  // bytes of the text, about
+	Letter     bool   // as programs write them: header lines of the way, text and HTML
 	File       string // name of the attachment, "" for none
 	FileSize   int64
 	FileNumber int64 // the same number is the same attachment
@@ -63,11 +64,18 @@ const boundary = "=_simulated_part"
 func (r recipe) write(w io.Writer) error {
 	out := bufio.NewWriterSize(w, 32<<10) // keeps the first error
 	fmt.Fprintf(out, "From: %s\r\nTo: %s\r\nSubject: %s\r\nDate: %s\r\nMessage-ID: <%d@simulated.example>\r\nMIME-Version: 1.0\r\n", r.From, r.To, r.Subject, r.Date, r.Number)
+	if r.Letter {
+		r.trace(out)
+	}
 	if r.File != "" {
 		fmt.Fprintf(out, "Content-Type: multipart/mixed; boundary=%q\r\n\r\n--%s\r\n", boundary, boundary)
 	}
-	fmt.Fprint(out, "Content-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: 7bit\r\n\r\n")
-	r.text(out)
+	if r.Letter {
+		r.letter(out)
+	} else {
+		fmt.Fprint(out, "Content-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: 7bit\r\n\r\n")
+		r.text(out)
+	}
 	if r.File == "" {
 		return out.Flush()
 	}

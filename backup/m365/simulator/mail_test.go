@@ -234,6 +234,37 @@ func TestGeneratedMessagesAreTheSameEachTime(t *testing.T) {
 	}
 }
 
+func TestGeneratedLettersAreTheSameEachTimeAndOfManySizes(t *testing.T) {
+	r := newReader(t, "Mail.Read")
+	upn := "xray@" + contosoDomain
+	if err := r.sim.Generate(contosoDomain, upn, simulator.Generated{Count: 200, Letters: true, Text: 16 << 10, Attachment: 72 << 10}); err != nil {
+		t.Fatal(err)
+	}
+	list, err := r.sim.Messages(contosoDomain, upn)
+	if err != nil || len(list) != 200 {
+		t.Fatalf("%d messages, %v; want 200", len(list), err)
+	}
+	var sum int64
+	attached, html := 0, 0
+	for _, m := range list {
+		first, _ := r.sim.RawMessage(contosoDomain, upn, m.ID)
+		second, _ := r.sim.RawMessage(contosoDomain, upn, m.ID)
+		if !bytes.Equal(first, second) || int64(len(first)) != m.Size {
+			t.Fatalf("%s has %d bytes, read %d and %d", m.Subject, m.Size, len(first), len(second))
+		}
+		sum += m.Size
+		if bytes.Contains(first, []byte("attachment.bin")) {
+			attached++
+		}
+		if bytes.Contains(first, []byte("text/html")) {
+			html++
+		}
+	}
+	if mean := sum / 200; mean < 30<<10 || mean > 80<<10 || attached < 15 || attached > 50 || html != 100 {
+		t.Errorf("%d bytes on average, %d with an attachment, %d with HTML; want about 50,000, 30 and 100", mean, attached, html)
+	}
+}
+
 func TestUsageReportIsACSVBehindARedirect(t *testing.T) {
 	r := newReader(t, "Reports.Read.All")
 	status, body := r.get("/reports/getMailboxUsageDetail(period='D7')", "")
