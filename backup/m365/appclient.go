@@ -2,6 +2,7 @@ package m365
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -14,7 +15,6 @@ import (
 	"time"
 
 	abs "github.com/microsoft/kiota-abstractions-go"
-	khttp "github.com/microsoft/kiota-http-go"
 
 	"holdfast/backup"
 )
@@ -169,29 +169,24 @@ func (s *tokenSource) drop(resource string, value backup.Secret) {
 
 // App is a sub-application at work in its tenant. It is safe for concurrent use.
 type App struct {
-	client  *Client
-	id      string // application and tenant, for throttling
-	source  *tokenSource
-	err     error // why there is no source
-	adapter *khttp.NetHttpRequestAdapter
+	client *Client
+	id     string // application and tenant, for throttling
+	source *tokenSource
+	err    error // why there is no source
 }
 
 // App returns the sub-application app of the tenant tenantID. It does not
 // connect; an unreadable key shows at the first call.
 func (c *Client) App(tenantID string, app backup.SubApplication) *App {
 	a := &App{client: c, id: tenantID + "/" + app.AppID}
-	if a.source, a.err = c.tokens(tenantID, app); a.err == nil {
-		a.adapter, a.err = c.newAdapter(func(ctx context.Context) (backup.Secret, error) { return a.source.token(ctx, graphResource) })
-	}
+	a.source, a.err = c.tokens(tenantID, app)
 	return a
 }
 
 // MainApp returns the main application at work in the tenant tenantID, which a
 // backup administrator authorized. It does not connect.
 func (c *Client) MainApp(tenantID string) *App {
-	a := &App{client: c, id: tenantID + "/" + c.id, source: c.mainTokens(tenantID)}
-	a.adapter, a.err = c.newAdapter(func(ctx context.Context) (backup.Secret, error) { return a.source.token(ctx, graphResource) })
-	return a
+	return &App{client: c, id: tenantID + "/" + c.id, source: c.mainTokens(tenantID)}
 }
 
 // request is one call to Graph on the data plane.
@@ -245,32 +240,30 @@ func (a *App) send(ctx context.Context, r request) (*http.Response, *refusal, er
 	}
 }
 
-// sign makes the native request of r with the adapter, which adds the token.
+// sign makes the request of r with a token. There is one for every message, so
+// it does without the SDK's RequestInformation, which would only be taken apart
+// again; like bearer it gives no token to a foreign host.
 func (a *App) sign(ctx context.Context, address string, r request) (*http.Request, backup.Secret, error) {
-	u, err := url.Parse(address)
+	req, err := http.NewRequestWithContext(ctx, r.method.String(), address, bytes.NewReader(r.body))
 	if err != nil {
 		return nil, nil, silenceProblem(err)
 	}
-	info := abs.NewRequestInformation()
-	info.Method = r.method
-	info.SetUri(*u)
-	info.Content = r.body
-	if r.accept == "" {
-		r.accept = "application/json"
+	if !under(address, a.client.graph) {
+		return nil, nil, silenceProblem(fmt.Errorf("%s: %w", req.URL.Redacted(), errForeignHost))
 	}
-	info.Headers.Add("Accept", r.accept)
+	token, err := a.source.token(ctx, graphResource)
+	if err != nil {
+		return nil, nil, silenceProblem(err)
+	}
+	req.Header.Set("Authorization", "Bearer "+token.Reveal())
+	req.Header.Set("Accept", cmp.Or(r.accept, "application/json"))
 	if r.prefer != "" {
-		info.Headers.Add("Prefer", r.prefer)
+		req.Header.Set("Prefer", r.prefer)
 	}
 	if r.body != nil {
-		info.Headers.Add("Content-Type", "application/json")
+		req.Header.Set("Content-Type", "application/json")
 	}
-	native, err := a.adapter.ConvertToNativeRequest(ctx, info)
-	if err != nil {
-		return nil, nil, silenceProblem(err)
-	}
-	req := native.(*http.Request)
-	return req, backup.Secret(strings.TrimPrefix(req.Header.Get("Authorization"), "Bearer ")), nil
+	return req, token, nil
 }
 
 // json sends r and decodes the answer. An answer that ends in the middle is asked
