@@ -107,6 +107,25 @@ type NotifyJob struct {
 // Kind names the job.
 func (NotifyJob) Kind() string { return "notify" }
 
+// LetterJob sends a person a link by e-mail, which it makes itself, so that no
+// secret is in the queue.
+type LetterJob struct {
+	Letter Letter `json:"letter"`
+	Email  string `json:"email"` // as somebody typed it: there may be nobody of that address
+}
+
+// Kind names the job.
+func (LetterJob) Kind() string { return "letter" }
+
+// Letter is what a LetterJob sends.
+type Letter string
+
+// The letters.
+const (
+	LetterInvitation Letter = "invitation"     // to choose a first or a new password, for 7 days
+	LetterReset      Letter = "password_reset" // asked for on the sign-in page, for an hour
+)
+
 // ScheduleJob looks for what is due; it runs every minute.
 type ScheduleJob struct{}
 

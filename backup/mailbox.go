@@ -181,7 +181,8 @@ type Run struct {
 
 // DayFigure is the new data of one day, for the chart.
 type DayFigure struct {
-	Day       time.Time // midnight UTC
-	NewItems  int64
-	ReadBytes int64
+	Day        time.Time // midnight UTC
+	NewItems   int64
+	ReadBytes  int64
+	FailedRuns int64
 }

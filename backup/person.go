@@ -74,27 +74,6 @@ func ValidEmail(s string) bool {
 // FoldEmail returns the key under which an e-mail address is unique.
 func FoldEmail(s string) string { return strings.ToLower(strings.TrimSpace(s)) }
 
-// Password rules: length over composition (NIST SP 800-63B, section 5.1.1).
-const (
-	PasswordMin = 12  // characters
-	PasswordMax = 256 // bytes, so that hashing stays cheap
-)
-
-// ValidatePassword returns FieldErrors for field "password" if the password
-// breaks a rule, or nil. The e-mail address must not be the password.
-func ValidatePassword(password, email string) error {
-	fields := FieldErrors{}
-	switch {
-	case utf8.RuneCountInString(password) < PasswordMin:
-		fields["password"] = "Choose a password of at least 12 characters. A few unrelated words are easy to remember."
-	case len(password) > PasswordMax:
-		fields["password"] = "Choose a password of at most 256 characters."
-	case FoldEmail(password) == FoldEmail(email):
-		fields["password"] = "Choose a password that is not your e-mail address."
-	}
-	return fields.OrNil()
-}
-
 func checkName(fields FieldErrors, field, name string) {
 	switch n := utf8.RuneCountInString(strings.TrimSpace(name)); {
 	case n == 0:

@@ -111,6 +111,9 @@ func (s *Server) enterVia(w http.ResponseWriter, r *http.Request, fresh backup.S
 		return fmt.Errorf("read the person who signed in: %w", err)
 	}
 	a.Address = address
+	if err := s.Store.SignedIn(ctx, a.Person.ID); err != nil {
+		return fmt.Errorf("note the sign-in: %w", err)
+	}
 	if err := s.Store.RecordBy(ctx, a, a.Org.ID, "sign_in", a.Person.Email, "by "+fresh.Via); err != nil {
 		return fmt.Errorf("record the sign-in: %w", err)
 	}

@@ -9,9 +9,11 @@ import (
 	"time"
 
 	"holdfast/backup"
-	"holdfast/store"
 	"holdfast/views"
 )
+
+// overviewDays is how many days the charts of an organization's overview have.
+const overviewDays = 30
 
 // organizationsPerPage is how many organizations a page lists.
 const organizationsPerPage = 50
@@ -108,19 +110,6 @@ func (s *Server) checkPerson(r *http.Request, p backup.Person, fields backup.Fie
 	return nil
 }
 
-// giveLink makes a one-time link for a person's password and shows it once, on
-// the page at path.
-func (s *Server) giveLink(w http.ResponseWriter, r *http.Request, path string, p backup.Person, flash string) error {
-	token, err := s.Store.NewSetUpLink(r.Context(), store.SetUpLink{Purpose: store.SetUpPassword, PersonID: p.ID, ExpiresAt: time.Now().Add(passwordLinkLife)})
-	if err != nil {
-		return err
-	}
-	if err := s.keep(w, r, secretKey, string(p.ID)+" "+s.PublicURL+"/set-up/"+token.Reveal()); err != nil {
-		return err
-	}
-	return s.redirect(w, r, path, flash)
-}
-
 // organization reads the organization that the address names; another
 // partner's is ErrNotFound.
 func (s *Server) organization(r *http.Request) (backup.Organization, error) {
@@ -166,22 +155,6 @@ func (s *Server) saveFeatures(w http.ResponseWriter, r *http.Request) error {
 	return s.redirect(w, r, "/partner/organizations/"+url.PathEscape(string(org.ID))+"/features", flash)
 }
 
-// showUsers shows the people of an organization to the partner.
-func (s *Server) showUsers(w http.ResponseWriter, r *http.Request) error {
-	v, err := s.organizationView(r)
-	if err != nil {
-		return err
-	}
-	if id, link, ok := strings.Cut(s.take(w, r, secretKey), " "); ok {
-		for _, p := range v.People {
-			if string(p.ID) == id {
-				v.Link, v.LinkFor = link, p.Name
-			}
-		}
-	}
-	return s.render(w, r, http.StatusOK, views.OrganizationUsersPage(s.frame(w, r, v.Organization.Name), v))
-}
-
 func (s *Server) organizationView(r *http.Request) (views.Organization, error) {
 	ctx, a := r.Context(), actor(r)
 	org, err := s.organization(r)
@@ -197,68 +170,11 @@ func (s *Server) organizationView(r *http.Request) (views.Organization, error) {
 		return v, err
 	}
 	v.LastRunAt, v.NextRunAt = summary.LastRunAt, summary.NextRunAt
-	members, err := s.Store.Members(ctx, org.ID)
-	if err != nil {
-		return v, fmt.Errorf("read people: %w", err)
-	}
-	for _, m := range members {
-		v.People = append(v.People, views.Member{Person: m.Person, Role: m.Role})
+	if v.Days, err = s.Store.DayFigures(ctx, org.ID, overviewDays); err != nil {
+		return v, err
 	}
 	v.Connections, err = s.connectionViews(ctx, org.ID)
 	return v, err
-}
-
-// addPerson adds a person to an organization.
-func (s *Server) addPerson(w http.ResponseWriter, r *http.Request) error {
-	v, err := s.organizationView(r)
-	if err != nil {
-		return err
-	}
-	v.New = views.NewPerson{Name: r.PostFormValue("name"), Email: strings.TrimSpace(r.PostFormValue("email")), Role: backup.Role(r.PostFormValue("role")), Fields: backup.FieldErrors{}}
-	person := backup.Person{ID: backup.NewID[backup.PersonID](), Name: v.New.Name, Email: v.New.Email}
-	if err := s.checkPerson(r, person, v.New.Fields, "name"); err != nil {
-		return err
-	}
-	if v.New.Role != backup.RoleAdmin && v.New.Role != backup.RoleViewer {
-		v.New.Fields["role"] = "Choose what this person may do."
-	}
-	again := func() error {
-		return s.render(w, r, http.StatusUnprocessableEntity, views.OrganizationUsersPage(s.frame(w, r, v.Organization.Name), v))
-	}
-	if len(v.New.Fields) > 0 {
-		return again()
-	}
-	err = s.Store.CreatePerson(r.Context(), person, backup.Membership{OrgID: v.Organization.ID, Role: v.New.Role}, actor(r))
-	if fields, ok := errors.AsType[backup.FieldErrors](err); ok {
-		v.New.Fields = fields
-		return again()
-	}
-	if err != nil {
-		return err
-	}
-	return s.giveLink(w, r, "/partner/organizations/"+url.PathEscape(string(v.Organization.ID))+"/users", person, v.New.Name+" was added.")
-}
-
-// newPasswordLink makes a new one-time link for a person of an organization.
-func (s *Server) newPasswordLink(w http.ResponseWriter, r *http.Request) error {
-	org, err := s.organization(r)
-	if err != nil {
-		return err
-	}
-	members, err := s.Store.Members(r.Context(), org.ID)
-	if err != nil {
-		return fmt.Errorf("read people: %w", err)
-	}
-	for _, m := range members {
-		if string(m.ID) != r.PathValue("person") {
-			continue
-		}
-		if err := s.Store.RecordBy(r.Context(), actor(r), org.ID, "person.link", m.Name+" <"+m.Email+">", ""); err != nil {
-			return fmt.Errorf("record the link: %w", err)
-		}
-		return s.giveLink(w, r, "/partner/organizations/"+url.PathEscape(string(org.ID))+"/users", m.Person, "")
-	}
-	return backup.ErrNotFound
 }
 
 // startActing lets the person work in the organization's portal.

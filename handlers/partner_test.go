@@ -51,19 +51,19 @@ func TestPeopleOfAnOrganizationAreAddedWithTheirRole(t *testing.T) {
 	p := newPortal(t)
 	b := p.as(danaMail)
 	path := "/partner/organizations/" + string(p.orgs["Fabrikam Legal"].ID)
-	if res, _ := b.post(path+"/people", url.Values{"name": {"Eve"}, "email": {"eve@fabrikam.example"}, "role": {"owner"}}); res.StatusCode != http.StatusUnprocessableEntity {
+	if res, _ := b.post(path+"/users", url.Values{"name": {"Eve"}, "email": {"eve@fabrikam.example"}, "role": {"owner"}}); res.StatusCode != http.StatusUnprocessableEntity {
 		t.Errorf("an owner in an organization = %d, want 422", res.StatusCode)
 	}
-	res, _ := b.post(path+"/people", url.Values{"name": {"Eve"}, "email": {"eve@fabrikam.example"}, "role": {"viewer"}})
+	res, _ := b.post(path+"/users", url.Values{"name": {"Eve"}, "email": {"eve@fabrikam.example"}, "role": {"viewer"}})
 	_, doc := b.follow(res)
-	says(t, doc, "Eve was added.")
-	says(t, doc, "Eve eve@fabrikam.example Viewer Not chosen yet")
+	says(t, doc, "Eve was invited.")
+	says(t, doc, "Eve eve@fabrikam.example Viewer Invited")
 	first := text(doc.Find("#set-up-link"))
 	person, err := p.store.PersonByEmail(t.Context(), "eve@fabrikam.example")
 	if err != nil {
 		t.Fatal(err)
 	}
-	res, _ = b.post(path+"/people/"+string(person.ID)+"/link", nil)
+	res, _ = b.post(path+"/users/"+string(person.ID)+"/link", nil)
 	_, doc = b.follow(res)
 	if second := text(doc.Find("#set-up-link")); second == first || second == "" {
 		t.Errorf("second link = %q, first %q", second, first)

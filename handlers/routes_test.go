@@ -107,7 +107,7 @@ func TestOthersNeverReachAnOrganization(t *testing.T) {
 
 func TestAPersonsLinkIsMadeForTheirOrganizationOnly(t *testing.T) {
 	p := newPortal(t)
-	path := "/partner/organizations/" + string(p.orgs["Fabrikam Legal"].ID) + "/people/" + string(p.people[leeMail].ID) + "/link"
+	path := "/partner/organizations/" + string(p.orgs["Fabrikam Legal"].ID) + "/users/" + string(p.people[leeMail].ID) + "/link"
 	if res, _ := p.as(danaMail).post(path, nil); res.StatusCode != http.StatusNotFound {
 		t.Errorf("link for a person of another organization = %d, want 404", res.StatusCode)
 	}

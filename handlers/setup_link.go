@@ -6,15 +6,11 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
-	"time"
 
 	"holdfast/backup"
 	"holdfast/store"
 	"holdfast/views"
 )
-
-// passwordLinkLife is how long somebody has to choose a first password.
-const passwordLinkLife = 7 * 24 * time.Hour
 
 // setUpView reads what a link is for. A link that was used, replaced or is too
 // old is ErrNotFound.

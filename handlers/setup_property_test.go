@@ -110,6 +110,7 @@ func (v *visitor) step(o *office, chance *rand.Rand) bool {
 		break
 	}
 	v.until(o.portal+"/setup", settled)
+	v.get(o.portal + "/setup") // the page before was older than what settled
 	if v.at.Path == "/setup" && v.doc.Find("#accounts").Length() == 0 && v.doc.Find("main button").Length() == 0 {
 		v.t.Errorf("no way on: %s", v.text())
 	}

@@ -425,6 +425,7 @@ func (s *Store) DueMailboxes(ctx context.Context, now time.Time, limit int) ([]b
 		SELECT `+mailboxColumns+` FROM (
 			SELECT m.*, row_number() OVER (PARTITION BY org_id ORDER BY next_run_at, id) AS turn
 			FROM mailboxes m WHERE next_run_at > 0 AND next_run_at <= $1 AND selected = TRUE AND running = FALSE
+				AND NOT EXISTS (SELECT 1 FROM organizations o WHERE o.id = m.org_id AND o.suspended_at > 0)
 		) AS due ORDER BY turn, next_run_at, id LIMIT $2`, millis(now), limit)
 	if err != nil {
 		return nil, fmt.Errorf("find due mailboxes: %w", err)

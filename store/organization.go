@@ -103,6 +103,29 @@ func (s *Store) SetManualRole(ctx context.Context, partner backup.PartnerID, id 
 	})
 }
 
+// SetSuspended stops an organization's backups and keeps its people out, or lets
+// both go on. Everything is kept. It returns backup.FieldErrors naming reason
+// without one.
+func (s *Store) SetSuspended(ctx context.Context, partner backup.PartnerID, id backup.OrgID, suspended bool, reason string, by backup.Actor) error {
+	if err := (backup.Acting{Reason: reason}).Validate(); suspended && err != nil {
+		return backup.FieldErrors{"reason": "Say why. The organization's admins can read it when it is resumed."}
+	}
+	return s.inTx(ctx, func(tx *sql.Tx) error {
+		kind, at := "organization.resume", int64(0)
+		if suspended {
+			kind, at = "organization.suspend", millis(time.Now())
+		}
+		name, err := one(ctx, tx, scanValue[string], `SELECT name FROM organizations WHERE partner_id = $1 AND id = $2 AND (suspended_at = 0) = $3`, partner, id, suspended)
+		if err != nil {
+			return err
+		}
+		if err := execOne(ctx, tx, `UPDATE organizations SET suspended_at = $1 WHERE partner_id = $2 AND id = $3`, at, partner, id); err != nil {
+			return fmt.Errorf("suspend or resume: %w", err)
+		}
+		return s.record(ctx, tx, by, id, kind, name, reason)
+	})
+}
+
 // Organizations returns a partner's organizations with their health, in order
 // of their names.
 func (s *Store) Organizations(ctx context.Context, partner backup.PartnerID) ([]backup.OrganizationHealth, error) {

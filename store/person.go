@@ -56,28 +56,29 @@ func (s *Store) PersonByEmail(ctx context.Context, email string) (backup.Person,
 // Member is a person of an organization or of the partner, with their role.
 type Member struct {
 	backup.Person
-	Role backup.Role
+	Role       backup.Role
+	SignedInAt time.Time // last time, zero if never
 }
 
 // Members returns the people of an organization in order of their names.
 func (s *Store) Members(ctx context.Context, org backup.OrgID) ([]Member, error) {
 	return collect(ctx, s.read, scanMember, `
-		SELECT `+personColumns+`, m.role FROM memberships m JOIN people p ON p.id = m.person_id
+		SELECT `+personColumns+`, m.role, p.signed_in_at FROM memberships m JOIN people p ON p.id = m.person_id
 		WHERE m.org_id = $1 ORDER BY lower(p.name), p.id`, org)
 }
 
 // Staff returns the partner's own people in order of their names.
 func (s *Store) Staff(ctx context.Context, partner backup.PartnerID) ([]Member, error) {
 	return collect(ctx, s.read, scanMember, `
-		SELECT `+personColumns+`, m.role FROM memberships m JOIN people p ON p.id = m.person_id
+		SELECT `+personColumns+`, m.role, p.signed_in_at FROM memberships m JOIN people p ON p.id = m.person_id
 		WHERE m.partner_id = $1 ORDER BY lower(p.name), p.id`, partner)
 }
 
 func scanMember(row scanner) (Member, error) {
 	var m Member
-	var created int64
-	err := row.Scan(&m.ID, &m.Name, &m.Email, &m.PasswordHash, &m.Factors, &created, &m.Role)
-	m.CreatedAt = moment(created)
+	var created, signedIn int64
+	err := row.Scan(&m.ID, &m.Name, &m.Email, &m.PasswordHash, &m.Factors, &created, &m.Role, &signedIn)
+	m.CreatedAt, m.SignedInAt = moment(created), moment(signedIn)
 	return m, err
 }
 
@@ -197,13 +198,14 @@ func (s *Store) SetPassword(ctx context.Context, id backup.PersonID, hash string
 // Purposes of a set-up link.
 const (
 	SetUpFirst    = "first"    // the first account of a new store
-	SetUpPassword = "password" // a person's first or new password
+	SetUpPassword = "password" // a person's first or new password, shown to whoever made it
+	SetUpMailed   = "mailed"   // the same, sent to the person
 )
 
 // SetUpLink lets whoever holds its token do one thing once.
 type SetUpLink struct {
 	Purpose   string
-	PersonID  backup.PersonID // of SetUpPassword
+	PersonID  backup.PersonID // "" with SetUpFirst
 	ExpiresAt time.Time
 }
 
@@ -270,8 +272,14 @@ func (s *Store) UseSetUpPassword(ctx context.Context, token, hash string) (backu
 		if err != nil {
 			return err
 		}
-		if err := s.useLink(ctx, tx, token, SetUpPassword, link.PersonID); err != nil {
+		if link.Purpose == SetUpFirst {
+			return backup.ErrNotFound
+		}
+		if err := s.useLink(ctx, tx, token, link.Purpose, link.PersonID); err != nil {
 			return err
+		}
+		if _, err := tx.ExecContext(ctx, `DELETE FROM set_up_links WHERE person_id = $1`, link.PersonID); err != nil {
+			return fmt.Errorf("end the person's other links: %w", err)
 		}
 		if err := execOne(ctx, tx, `UPDATE people SET password_hash = $1 WHERE id = $2`, hash, link.PersonID); err != nil {
 			return fmt.Errorf("set password: %w", err)

@@ -88,13 +88,18 @@ func (s *Store) FinishRun(ctx context.Context, r backup.Run, change func(*backup
 		}); err != nil {
 			return fmt.Errorf("save the mailbox of run %s: %w", r.ID, err)
 		}
-		if r.NewItems == 0 && r.ReadBytes == 0 {
+		failed := 0
+		if r.State == backup.RunFailed {
+			failed = 1
+		}
+		if r.NewItems == 0 && r.ReadBytes == 0 && failed == 0 {
 			return nil
 		}
 		_, err := tx.ExecContext(ctx, `
-			INSERT INTO day_figures (org_id, day, new_items, read_bytes) VALUES ($1, $2, $3, $4)
-			ON CONFLICT (org_id, day) DO UPDATE SET new_items = day_figures.new_items + excluded.new_items, read_bytes = day_figures.read_bytes + excluded.read_bytes`,
-			r.OrgID, dayOf(r.EndedAt), r.NewItems, r.ReadBytes)
+			INSERT INTO day_figures (org_id, day, new_items, read_bytes, failed_runs) VALUES ($1, $2, $3, $4, $5)
+			ON CONFLICT (org_id, day) DO UPDATE SET new_items = day_figures.new_items + excluded.new_items, read_bytes = day_figures.read_bytes + excluded.read_bytes,
+				failed_runs = day_figures.failed_runs + excluded.failed_runs`,
+			r.OrgID, dayOf(r.EndedAt), r.NewItems, r.ReadBytes, failed)
 		return err
 	})
 }
@@ -153,18 +158,18 @@ func (s *Store) DayFigures(ctx context.Context, org backup.OrgID, days int) ([]b
 	for i := range list {
 		list[i].Day = time.UnixMilli((today - int64(days-1-i)) * (24 * time.Hour).Milliseconds()).UTC()
 	}
-	rows, err := s.read.QueryContext(ctx, `SELECT day, new_items, read_bytes FROM day_figures WHERE org_id = $1 AND day > $2 AND day <= $3`, org, today-int64(days), today)
+	rows, err := s.read.QueryContext(ctx, `SELECT day, new_items, read_bytes, failed_runs FROM day_figures WHERE org_id = $1 AND day > $2 AND day <= $3`, org, today-int64(days), today)
 	if err != nil {
 		return nil, fmt.Errorf("read day figures: %w", err)
 	}
 	defer rows.Close()
 	for rows.Next() {
-		var day, items, bytes int64
-		if err := rows.Scan(&day, &items, &bytes); err != nil {
+		var day, items, bytes, failed int64
+		if err := rows.Scan(&day, &items, &bytes, &failed); err != nil {
 			return nil, fmt.Errorf("read day figures: %w", err)
 		}
 		f := &list[int64(days-1)-(today-day)]
-		f.NewItems, f.ReadBytes = items, bytes
+		f.NewItems, f.ReadBytes, f.FailedRuns = items, bytes, failed
 	}
 	return list, rows.Err()
 }

@@ -57,6 +57,7 @@ func (f Frame) menu() []menuItem {
 			{Path: "/partner/organizations", Name: "Organizations", Icon: "building"},
 			{Path: "/partner/support", Name: "Support", Icon: "alert"},
 			{Path: "/partner/activity", Name: "Activity", Icon: "history"},
+			{Path: "/partner/staff", Name: "Staff", Icon: "users"},
 		}
 		if f.Actor.Role == backup.RoleOwner {
 			items = append(items, menuItem{Path: "/partner/sign-in", Name: "Sign-in providers", Icon: "log-in"}, menuItem{Path: "/partner/tokens", Name: "API tokens", Icon: "key"},

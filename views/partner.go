@@ -31,21 +31,12 @@ type Organization struct {
 	Counts       backup.StatusCounts
 	LastRunAt    time.Time
 	NextRunAt    time.Time
-	People       []Member
 	Connections  []Connection
-	Link         string // a one-time link to show now, "" if none
-	LinkFor      string // whose it is
-	MayManage    bool   // people
-	New          NewPerson
+	Days         []backup.DayFigure
+	MayManage    bool   // people, and suspend
 	Reason       string // as typed
 	Fields       backup.FieldErrors
 	Now          time.Time
-}
-
-// Member is a person of an organization.
-type Member struct {
-	backup.Person
-	Role backup.Role
 }
 
 // Features is what an organization can have switched on.
@@ -114,7 +105,9 @@ var activityNames = map[string]string{ //nolint:gosec // names of actions, one o
 	"item.preview": "Looked at a message", "item.download": "Downloaded a message", "folder.download": "Downloaded a folder",
 	"permissions.check": "Checked the permissions", "permissions.proof": "Downloaded the proof of permissions", "certificate.change": "Changed a certificate by itself",
 	"authorization.done": "Completed an authorization",
-	"role.made":          "Made in Exchange Online", "authorization.cleaned": "Removed by hand what an authorization left",
+	"person.role":        "Changed a role", "person.remove": "Removed a person", "person.factors_reset": "Removed second factors of somebody",
+	"organization.suspend": "Suspended the organization", "organization.resume": "Resumed the organization",
+	"role.made": "Made in Exchange Online", "authorization.cleaned": "Removed by hand what an authorization left",
 	"role.check": "Checked the custom role", "sign_in.refused": "Sign-in refused", "password.change": "Changed the password",
 	"factor.totp_on": "Set up an authenticator app", "factor.totp_off": "Removed the authenticator app", "factor.recovery_codes": "Made recovery codes",
 	"factor.passkey_on": "Added a passkey", "factor.passkey_off": "Removed a passkey", "organization.require_factor": "Changed the need of a second factor",

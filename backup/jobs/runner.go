@@ -103,6 +103,7 @@ func (r *Runner) config(holder string) *river.Config {
 	river.AddWorker(workers, &rollCertificate{Runner: r})
 	river.AddWorker(workers, &backUp{Runner: r})
 	river.AddWorker(workers, &notify{Runner: r})
+	river.AddWorker(workers, &letter{Runner: r})
 	river.AddWorker(workers, &schedule{Runner: r})
 	return &river.Config{
 		ID:                   holder,

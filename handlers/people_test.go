@@ -1,0 +1,249 @@
+package handlers_test
+
+import (
+	"log/slog"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"holdfast/backup"
+	"holdfast/backup/jobs"
+	"holdfast/backup/outmail/outmailtest"
+	"holdfast/handlers"
+)
+
+// crews are the pages of people with who manages and who looks on.
+func (p *portal) crews() []struct {
+	name, path, manager, viewer, top, low, last string
+} {
+	return []struct{ name, path, manager, viewer, top, low, last string }{
+		{"organization by itself", "/settings/users", adeleMail, "", "admin", "viewer", adeleMail},
+		{"organization by its partner", "/partner/organizations/" + string(p.orgs["Contoso Dental"].ID) + "/users", danaMail, samMail, "admin", "viewer", adeleMail},
+		{"staff", "/partner/staff", danaMail, samMail, "owner", "support", danaMail},
+	}
+}
+
+func TestPeopleAreInvitedChangedAndRemoved(t *testing.T) {
+	p := newPortal(t)
+	for _, c := range p.crews() {
+		t.Run(c.name, func(t *testing.T) {
+			b := p.as(c.manager)
+			_, doc := b.get(c.path)
+			says(t, doc, "Invite a person")
+			if c.viewer != "" {
+				if _, doc := p.as(c.viewer).get(c.path); strings.Contains(doc.Text(), "Invite a person") || doc.Find("a[aria-label^=Change]").Length() > 0 {
+					t.Error("somebody who may only look is offered changes")
+				}
+			}
+			mail := strings.ReplaceAll(c.name, " ", ".") + "@people.example"
+			res, doc := b.post(c.path, url.Values{"name": {"Nora"}, "email": {"not an address"}, "role": {"emperor"}})
+			if res.StatusCode != http.StatusUnprocessableEntity || doc.Find("input[name=name]").AttrOr("value", "") != "Nora" {
+				t.Errorf("bad input = %d", res.StatusCode)
+			}
+			says(t, doc, "Choose what this person may do")
+			res, _ = b.post(c.path, url.Values{"name": {"Nora"}, "email": {mail}, "role": {c.low}})
+			_, doc = b.follow(res)
+			link := doc.Find("#set-up-link").AttrOr("value", strings.TrimSpace(doc.Find("#set-up-link").Text()))
+			if !strings.Contains(link, "/set-up/") {
+				t.Fatalf("no link on the page: %s", text(doc.Find("main")))
+			}
+			if _, doc := b.get(c.path); strings.Contains(doc.Text(), "/set-up/") {
+				t.Error("the link is shown twice")
+			}
+			says(t, doc, "Invited")
+
+			nora, err := p.store.PersonByEmail(t.Context(), mail)
+			if err != nil {
+				t.Fatal(err)
+			}
+			one := c.path + "/" + string(nora.ID)
+			fresh := p.as("")
+			path := strings.TrimPrefix(link, "http://127.0.0.1")
+			_, doc = fresh.post(path, url.Values{"password": {"password1234"}, "again": {"password1234"}})
+			says(t, doc, "among the first that anybody tries")
+			if res, _ := fresh.post(path, url.Values{"password": {portalPassword}, "again": {portalPassword}}); res.StatusCode != http.StatusSeeOther {
+				t.Errorf("choosing a password = %d", res.StatusCode)
+			}
+			if res, _ := p.as("").get(path); res.StatusCode != http.StatusNotFound {
+				t.Errorf("the link works twice: %d", res.StatusCode)
+			}
+			_, doc = b.get(c.path)
+			says(t, doc, "Active")
+
+			if res, _ := b.post(one+"/role", url.Values{"role": {c.top}}); res.StatusCode != http.StatusSeeOther {
+				t.Errorf("another role = %d", res.StatusCode)
+			}
+			if _, doc := b.post(one+"/role", url.Values{"role": {"emperor"}}); !strings.Contains(doc.Text(), "Choose what this person may do") {
+				t.Error("a role of nowhere is taken")
+			}
+			if res, _ := b.post(one+"/role", url.Values{"role": {c.low}}); res.StatusCode != http.StatusSeeOther {
+				t.Errorf("the old role again = %d", res.StatusCode)
+			}
+			// The last one who may do everything stays.
+			last := c.path + "/" + string(p.people[c.last].ID)
+			for action, form := range map[string]url.Values{"/role": {"role": {c.low}}, "/remove": {"confirm": {"yes"}}} {
+				if res, doc := b.post(last+action, form); res.StatusCode != http.StatusUnprocessableEntity || !strings.Contains(doc.Text(), "This is the last") {
+					t.Errorf("%s of the last one = %d", action, res.StatusCode)
+				}
+			}
+
+			theirs := p.as(mail)
+			if res, _ := b.post(one+"/remove", nil); res.StatusCode != http.StatusUnprocessableEntity {
+				t.Errorf("removing without confirmation = %d", res.StatusCode)
+			}
+			if res, _ := b.post(one+"/remove", url.Values{"confirm": {"yes"}}); res.StatusCode != http.StatusSeeOther {
+				t.Errorf("removing = %d", res.StatusCode)
+			}
+			if res, _ := theirs.get("/account"); !strings.HasPrefix(res.Header.Get("Location"), "/sign-in") {
+				t.Errorf("a removed person goes on: %d %s", res.StatusCode, res.Header.Get("Location"))
+			}
+			if res, _ := p.as("").post("/sign-in", url.Values{"email": {mail}, "password": {portalPassword}}); res.StatusCode != http.StatusUnprocessableEntity {
+				t.Errorf("a removed person signs in: %d", res.StatusCode)
+			}
+			if res, _ := b.post(c.path, url.Values{"name": {"Nora"}, "email": {mail}, "role": {c.low}}); res.StatusCode != http.StatusSeeOther {
+				t.Errorf("the address is not free again: %d", res.StatusCode)
+			}
+		})
+	}
+}
+
+func TestPeopleOfOthersAreOutOfReach(t *testing.T) {
+	p := newPortal(t)
+	nestor, lee := string(p.people[nestorMail].ID), string(p.people[leeMail].ID)
+	for mail, path := range map[string]string{
+		adeleMail: "/settings/users/" + nestor, danaMail: "/partner/organizations/" + string(p.orgs["Contoso Dental"].ID) + "/users/" + nestor,
+	} {
+		for _, action := range []string{"/role", "/link", "/factors", "/remove"} {
+			if res, _ := p.as(mail).post(path+action, url.Values{"role": {"viewer"}, "confirm": {"yes"}, "reason": {"because"}}); res.StatusCode != http.StatusNotFound {
+				t.Errorf("%s POST %s%s = %d", mail, path, action, res.StatusCode)
+			}
+		}
+	}
+	if res, _ := p.as(danaMail).post("/partner/staff/"+lee+"/role", url.Values{"role": {"owner"}}); res.StatusCode != http.StatusNotFound {
+		t.Errorf("somebody of an organization becomes an owner: %d", res.StatusCode)
+	}
+	if res, _ := p.as(samMail).post("/partner/staff/"+string(p.people[samMail].ID)+"/role", url.Values{"role": {"owner"}}); res.StatusCode != http.StatusForbidden {
+		t.Errorf("support makes itself an owner: %d", res.StatusCode)
+	}
+}
+
+func TestLostSecondFactorsAreReset(t *testing.T) {
+	p := newPortal(t)
+	lee := p.as(leeMail)
+	appOf(t, lee)
+	path := "/settings/users/" + string(p.people[leeMail].ID)
+	b := p.as(adeleMail)
+	_, doc := b.get(path)
+	says(t, doc, "1 second factor")
+	if res, doc := b.post(path+"/factors", url.Values{"reason": {" "}}); res.StatusCode != http.StatusUnprocessableEntity || !strings.Contains(doc.Text(), "Say why") {
+		t.Errorf("without a reason = %d", res.StatusCode)
+	}
+	if res, _ := b.post(path+"/factors", url.Values{"reason": {"Lost the telephone; called back at the office"}}); res.StatusCode != http.StatusSeeOther {
+		t.Errorf("reset = %d", res.StatusCode)
+	}
+	if res, _ := lee.get("/dashboard"); !strings.HasPrefix(res.Header.Get("Location"), "/sign-in") {
+		t.Error("the sessions did not end")
+	}
+	if res, _ := p.as("").post("/sign-in", url.Values{"email": {leeMail}, "password": {portalPassword}}); res.Header.Get("Location") == "/sign-in/factor" {
+		t.Error("a second factor is still asked for")
+	}
+	_, doc = b.get("/activity")
+	says(t, doc, "called back at the office")
+}
+
+func TestForgottenPassword(t *testing.T) {
+	server := outmailtest.Start(t, backup.MailSTARTTLS)
+	p := newPortal(t, func(s *handlers.Server) { s.MailRoots = server.Roots })
+	b := p.as("")
+	_, doc := b.get("/forgot")
+	says(t, doc, "can’t send e-mail")
+	if err := p.store.SaveMailSettings(t.Context(), server.Settings(backup.MailSTARTTLS), p.owner); err != nil {
+		t.Fatal(err)
+	}
+	answers := map[string]string{}
+	for _, mail := range []string{adeleMail, "nobody@contoso.example"} {
+		res, doc := b.post("/forgot", url.Values{"email": {mail}})
+		if res.StatusCode != http.StatusOK {
+			t.Fatalf("asking = %d", res.StatusCode)
+		}
+		answers[mail] = strings.ReplaceAll(text(doc.Find("main")), mail, "")
+	}
+	if answers[adeleMail] != answers["nobody@contoso.example"] {
+		t.Error("the answer says whether somebody has the address")
+	}
+	runner := &jobs.Runner{Store: p.store, Log: slog.New(slog.DiscardHandler), PublicURL: "http://127.0.0.1", MailRoots: server.Roots}
+	for _, mail := range []string{adeleMail, "nobody@contoso.example"} {
+		if err := runner.SendLetter(t.Context(), backup.LetterJob{Letter: backup.LetterReset, Email: mail}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	sent := server.Messages(t, 1)
+	if len(sent) != 1 || sent[0].To[0] != adeleMail {
+		t.Fatalf("%d messages, the first to %v", len(sent), sent[0].To)
+	}
+	data := strings.ReplaceAll(strings.ReplaceAll(sent[0].Data, "=\r\n", ""), "=3D", "=")
+	_, rest, _ := strings.Cut(data, "http://127.0.0.1/set-up/")
+	token := rest[:strings.IndexAny(rest, " \r\n\"<")]
+	adele := p.as(adeleMail)
+	if res, _ := p.as("").post("/set-up/"+token, url.Values{"password": {"another few words"}, "again": {"another few words"}}); res.StatusCode != http.StatusSeeOther {
+		t.Fatalf("a new password = %d", res.StatusCode)
+	}
+	if res, _ := adele.get("/dashboard"); !strings.HasPrefix(res.Header.Get("Location"), "/sign-in") {
+		t.Error("other browsers are still signed in")
+	}
+	if res, _ := p.as("").get("/set-up/" + token); res.StatusCode != http.StatusNotFound {
+		t.Errorf("the link works twice: %d", res.StatusCode)
+	}
+	for range 2 {
+		b.post("/forgot", url.Values{"email": {adeleMail}})
+	}
+	if res, _ := b.post("/forgot", url.Values{"email": {adeleMail}}); res.StatusCode != http.StatusTooManyRequests || res.Header.Get("Retry-After") == "" {
+		t.Errorf("asking again and again = %d", res.StatusCode)
+	}
+}
+
+func TestSuspendedOrganization(t *testing.T) {
+	p := newPortal(t)
+	p.connect("Contoso Dental", account{name: "Megan", status: backup.StatusPending})
+	org := p.orgs["Contoso Dental"].ID
+	path := "/partner/organizations/" + string(org)
+	b, adele := p.as(danaMail), p.as(adeleMail)
+	due := func() int {
+		t.Helper()
+		list, err := p.store.DueMailboxes(t.Context(), time.Now().Add(time.Hour), 10)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(list)
+	}
+	if due() != 1 {
+		t.Fatal("nothing is due")
+	}
+	if res, doc := b.post(path+"/suspend", url.Values{"reason": {""}}); res.StatusCode != http.StatusUnprocessableEntity || !strings.Contains(doc.Text(), "Say why") {
+		t.Errorf("without a reason = %d", res.StatusCode)
+	}
+	if res, _ := p.as(samMail).post(path+"/suspend", url.Values{"reason": {"Because I can"}}); res.StatusCode != http.StatusForbidden {
+		t.Errorf("support suspends: %d", res.StatusCode)
+	}
+	if res, _ := b.post(path+"/suspend", url.Values{"reason": {"Contract ended"}}); res.StatusCode != http.StatusSeeOther {
+		t.Fatalf("suspend = %d", res.StatusCode)
+	}
+	if res, doc := adele.get("/dashboard"); res.StatusCode != http.StatusForbidden || !strings.Contains(doc.Text(), "Organization suspended") {
+		t.Errorf("its admin gets %d", res.StatusCode)
+	}
+	if due() != 0 {
+		t.Error("its backups go on")
+	}
+	_, doc := b.get("/partner/organizations")
+	says(t, doc, "Suspended")
+	_, doc = b.get(path)
+	says(t, doc, "What is backed up is kept")
+	b.post(path+"/resume", nil)
+	if res, _ := adele.get("/dashboard"); res.StatusCode != http.StatusOK || due() != 1 {
+		t.Errorf("resumed: %d, %d due", res.StatusCode, due())
+	}
+	_, doc = adele.get("/activity")
+	says(t, doc, "Contract ended")
+}
