@@ -24,7 +24,7 @@ type PermissionsView struct {
 // Running says whether an answer is waited for.
 func (v PermissionsView) Running() bool {
 	for _, c := range v.Connections {
-		if c.Check.Running() || c.Check.CheckedAt.IsZero() && !c.ReadyAt.IsZero() && c.Connection.Problem.IsZero() {
+		if c.Check.Running() || c.Check.CheckedAt.IsZero() && !c.ReadyAt.IsZero() && c.Problem.IsZero() {
 			return true
 		}
 	}
