@@ -10,6 +10,7 @@ type (
 	PersonID         string
 	SessionID        string // the public handle of a session, not its secret
 	ActingID         string
+	ActingRequestID  string
 	ConnectionID     string
 	AuthorizationID  string
 	SubApplicationID string

@@ -17,12 +17,13 @@ const (
 	NotifyPermissionDrift   NotificationKind = "permission_drift"   // the tenant grants more, or less, than was asked for
 	NotifyMigrationDone     NotificationKind = "migration_done"     // from backup administrator to least privilege
 	NotifyCredentialsExpire NotificationKind = "credentials_expire" // a certificate ends in 14 days and was not renewed
+	NotifyActingAsked       NotificationKind = "acting_asked"       // the provider asks to act for the organization; to its admins only
 	NotifyWeeklySummary     NotificationKind = "weekly_summary"     // how the week's backups went
 )
 
 // NotificationKinds lists all of them in the order in which pages show them.
 var NotificationKinds = []NotificationKind{NotifyBackupFailing, NotifyConnectionProblem, NotifyRolePending, NotifyPermissionDrift,
-	NotifyCredentialsExpire, NotifyMigrationDone, NotifyWeeklySummary}
+	NotifyCredentialsExpire, NotifyMigrationDone, NotifyActingAsked, NotifyWeeklySummary}
 
 // Notification is an event that people are told of by e-mail, once.
 type Notification struct {

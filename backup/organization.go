@@ -13,8 +13,12 @@ type Organization struct {
 	// RequireFactor says that everybody of the organization needs a second
 	// factor. The partner's people always do.
 	RequireFactor bool
-	SuspendedAt   time.Time // zero unless suspended
-	CreatedAt     time.Time
+	// ForbidActing says that the partner's people may act for the organization
+	// only with an admin's leave; ActingAsked, how many requests for it wait.
+	ForbidActing bool
+	ActingAsked  int
+	SuspendedAt  time.Time // zero unless suspended
+	CreatedAt    time.Time
 }
 
 // Validate returns FieldErrors naming name if it breaks a rule, or nil.

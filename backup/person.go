@@ -100,6 +100,33 @@ type Session struct {
 // ActingMax is how long acting for an organization lasts at most.
 const ActingMax = 60 * time.Minute
 
+// ActingGrant is how long leave to act for an organization lasts.
+const ActingGrant = 24 * time.Hour
+
+// ActingAnswer is what an admin said to a request to act.
+type ActingAnswer string
+
+// The answers; "" while it waits.
+const (
+	ActingGranted  ActingAnswer = "granted"
+	ActingDeclined ActingAnswer = "declined"
+)
+
+// ActingRequest is a partner's person asking for leave to act for an
+// organization that forbids it otherwise.
+type ActingRequest struct {
+	ID          ActingRequestID
+	OrgID       OrgID
+	PersonID    PersonID
+	Name, Email string // whose request it is
+	Reason      string
+	AskedAt     time.Time
+	Answer      ActingAnswer
+	AnsweredAt  time.Time
+	AnsweredBy  string
+	Until       time.Time // how long leave lasts
+}
+
 // Acting is a partner's person working for an organization (impersonation).
 type Acting struct {
 	ID        ActingID

@@ -170,6 +170,9 @@ func (s *Server) organizationView(r *http.Request) (views.Organization, error) {
 		return v, err
 	}
 	v.LastRunAt, v.NextRunAt = summary.LastRunAt, summary.NextRunAt
+	if v.MayAct, err = s.Store.MayAct(ctx, a, org); err != nil {
+		return v, err
+	}
 	if v.Days, err = s.Store.DayFigures(ctx, org.ID, overviewDays); err != nil {
 		return v, err
 	}
@@ -191,6 +194,9 @@ func (s *Server) startActing(w http.ResponseWriter, r *http.Request) error {
 		}
 	}
 	_, err = s.Store.StartActing(r.Context(), a, org.ID, reason)
+	if errors.Is(err, backup.ErrForbidden) && org.ForbidActing {
+		return s.askToAct(w, r, org, reason)
+	}
 	if fields, ok := errors.AsType[backup.FieldErrors](err); ok {
 		v, err := s.organizationView(r)
 		if err != nil {

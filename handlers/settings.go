@@ -17,7 +17,11 @@ func (s *Server) showSettings(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (s *Server) settingsPage(w http.ResponseWriter, r *http.Request, status int, name string, fields backup.FieldErrors) error {
-	v := views.Settings{Name: name, Fields: fields, MayChange: actor(r).OrgRole() == backup.RoleAdmin}
+	v := views.Settings{Name: name, Fields: fields, MayChange: actor(r).OrgRole() == backup.RoleAdmin, Now: time.Now()}
+	var err error
+	if v.Requests, err = s.Store.ActingRequests(r.Context(), actor(r).Org.ID, actingRequestsShown); err != nil {
+		return fmt.Errorf("read requests to act: %w", err)
+	}
 	return s.render(w, r, status, views.SettingsPage(s.frame(w, r, "Account Settings"), v))
 }
 

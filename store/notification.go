@@ -142,7 +142,7 @@ func (s *Store) NotificationRecipients(ctx context.Context, n backup.Notificatio
 	return collect(ctx, s.read, scanPerson, `
 		SELECT DISTINCT `+personColumns+` FROM people p JOIN memberships m ON m.person_id = p.id
 		WHERE ((m.org_id = $1 AND m.role = 'admin' AND NOT EXISTS (SELECT 1 FROM notification_switches w WHERE w.org_id = $1 AND w.kind = $3))
-			OR (m.partner_id = $2 AND NOT EXISTS (SELECT 1 FROM notification_switches w WHERE w.partner_id = $2 AND w.org_id = '' AND w.kind = $3)))
+			OR (m.partner_id = $2 AND $3 <> 'acting_asked' AND NOT EXISTS (SELECT 1 FROM notification_switches w WHERE w.partner_id = $2 AND w.org_id = '' AND w.kind = $3)))
 			AND NOT EXISTS (SELECT 1 FROM notification_recipients r WHERE r.notification_id = $4 AND r.email_folded = p.email_folded)
 		ORDER BY p.id`, n.OrgID, n.PartnerID, n.Kind, n.ID)
 }

@@ -10,10 +10,10 @@ import (
 	"holdfast/backup"
 )
 
-const organizationColumns = `o.id, o.partner_id, o.name, o.manual_role, o.require_factor, o.suspended_at, o.created_at`
+const organizationColumns = `o.id, o.partner_id, o.name, o.manual_role, o.require_factor, o.forbid_acting, o.acting_asked, o.suspended_at, o.created_at`
 
 func organizationFields(o *backup.Organization, suspended, created *int64) []any {
-	return []any{&o.ID, &o.PartnerID, &o.Name, &o.ManualRole, &o.RequireFactor, suspended, created}
+	return []any{&o.ID, &o.PartnerID, &o.Name, &o.ManualRole, &o.RequireFactor, &o.ForbidActing, &o.ActingAsked, suspended, created}
 }
 
 func scanOrganization(row scanner) (backup.Organization, error) {

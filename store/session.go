@@ -164,6 +164,14 @@ func (s *Store) StartActing(ctx context.Context, by backup.Actor, org backup.Org
 		if err != nil {
 			return err
 		}
+		if may := !o.ForbidActing; !may {
+			if may, err = grantedActing(ctx, tx, org, by.Person.ID, now); err != nil {
+				return fmt.Errorf("look for leave to act: %w", err)
+			}
+			if !may {
+				return backup.ErrForbidden
+			}
+		}
 		if _, err := tx.ExecContext(ctx, `UPDATE actings SET ended_at = $1 WHERE ended_at = 0 AND id =
 			(SELECT acting_id FROM web_sessions WHERE id = $2 AND person_id = $3)`, millis(now), by.Session, by.Person.ID); err != nil {
 			return fmt.Errorf("end the acting before: %w", err)
@@ -199,7 +207,7 @@ func (s *Store) StopActing(ctx context.Context, by backup.Actor) error {
 // person without a membership is backup.ErrNotFound.
 func (s *Store) Actor(ctx context.Context, v backup.Session) (backup.Actor, error) {
 	a, err := one(ctx, s.read, scanActor, `SELECT `+personColumns+`, m.role, t.id, t.name, t.created_at,
-			coalesce(o.id, ''), coalesce(o.partner_id, ''), coalesce(o.name, ''), coalesce(o.manual_role, FALSE), coalesce(o.require_factor, FALSE), coalesce(o.suspended_at, 0), coalesce(o.created_at, 0)
+			coalesce(o.id, ''), coalesce(o.partner_id, ''), coalesce(o.name, ''), coalesce(o.manual_role, FALSE), coalesce(o.require_factor, FALSE), coalesce(o.forbid_acting, FALSE), coalesce(o.acting_asked, 0), coalesce(o.suspended_at, 0), coalesce(o.created_at, 0)
 		FROM people p JOIN memberships m ON m.person_id = p.id
 		LEFT JOIN organizations o ON o.id = m.org_id
 		JOIN partners t ON t.id = coalesce(m.partner_id, o.partner_id)

@@ -30,6 +30,11 @@ func (f Frame) ShowsMigration() bool {
 	return f.SignedIn() && !f.inPartner() && !strings.HasPrefix(f.Path, "/setup") && !strings.HasPrefix(f.Path, "/migration") && !strings.HasPrefix(f.Path, "/account")
 }
 
+// asksToAct says whether the reader is to answer a request to act.
+func (f Frame) asksToAct() bool {
+	return !f.inPartner() && f.Actor.Acting.ID == "" && f.Actor.OrgRole() == backup.RoleAdmin && f.Actor.Org.ActingAsked > 0 && f.Path != "/settings"
+}
+
 // SignedIn says whether there is a person to show the frame to.
 func (f Frame) SignedIn() bool { return f.Actor.Person.ID != "" }
 

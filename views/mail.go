@@ -41,6 +41,8 @@ func notificationName(k backup.NotificationKind) string {
 		return "Migration done"
 	case backup.NotifyCredentialsExpire:
 		return "Credentials about to expire"
+	case backup.NotifyActingAsked:
+		return "Your provider asks to act for you"
 	case backup.NotifyWeeklySummary:
 		return "Weekly summary"
 	}

@@ -33,6 +33,7 @@ type Organization struct {
 	NextRunAt    time.Time
 	Connections  []Connection
 	Days         []backup.DayFigure
+	MayAct       bool   // without asking first
 	MayManage    bool   // people, and suspend
 	Reason       string // as typed
 	Fields       backup.FieldErrors
@@ -97,6 +98,7 @@ var activityNames = map[string]string{ //nolint:gosec // names of actions, one o
 	"sign_in": "Signed in", "sign_out": "Signed out",
 	"organization.create": "Created the organization", "organization.rename": "Renamed the organization",
 	"organization.manual_role": "Changed who makes the custom role", "person.create": "Added a person", "person.link": "Made a set-up link",
+	"acting.ask": "Asked for leave to act", "acting.grant": "Granted acting for a day", "acting.decline": "Declined acting", "organization.acting": "Changed who may act for the organization",
 	"acting.start": "Started acting for the organization", "acting.stop": "Stopped acting for the organization",
 	"connection.revert": "Sent the connection back to the backup administrator", "administrator.show": "Saw the backup administrator's password",
 	"connection.save": "Connected a tenant", "backup.add": "Added a backup",

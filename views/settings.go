@@ -8,6 +8,8 @@ import (
 
 // Settings is the form of the general settings.
 type Settings struct {
+	Requests  []backup.ActingRequest // to act for the organization, the newest first
+	Now       time.Time
 	Name      string
 	Fields    backup.FieldErrors
 	MayChange bool
@@ -156,4 +158,17 @@ func applicationState(a backup.SubApplication) string {
 		return "Working"
 	}
 	return applicationProgress(a)
+}
+
+// actingState is what became of a request to act.
+func actingState(r backup.ActingRequest, now time.Time) string {
+	switch {
+	case r.Answer == "":
+		return "Waits for an admin of your organization."
+	case r.Answer == backup.ActingDeclined:
+		return "Declined by " + r.AnsweredBy + "."
+	case r.Until.After(now):
+		return "Granted by " + r.AnsweredBy + ", until " + r.Until.UTC().Format("2 Jan 15:04 MST") + "."
+	}
+	return "Granted by " + r.AnsweredBy + "; over since " + r.Until.UTC().Format("2 Jan 15:04 MST") + "."
 }

@@ -23,7 +23,7 @@ const (
 // noticed are the kinds that are over as soon as they are not so any more; the
 // others are told once.
 var noticed = []backup.NotificationKind{backup.NotifyRolePending, backup.NotifyBackupFailing, backup.NotifyConnectionProblem,
-	backup.NotifyPermissionDrift, backup.NotifyCredentialsExpire}
+	backup.NotifyPermissionDrift, backup.NotifyCredentialsExpire, backup.NotifyActingAsked}
 
 // notices looks from time to time for what people have to be told of, and puts
 // what is owed into the queue.
@@ -102,6 +102,18 @@ func (r *Runner) events(ctx context.Context, org backup.Organization, now time.T
 		}
 		list = append(list, backup.Notification{Kind: backup.NotifyBackupFailing, Key: string(f.Kind), Subject: subject, Since: f.Since, Path: "/status",
 			Text: "There was no successful backup for more than 24 hours. " + f.Text})
+	}
+	if org.ActingAsked > 0 {
+		requests, err := r.Store.ActingRequests(ctx, org.ID, 20)
+		if err != nil {
+			return nil, fmt.Errorf("read requests to act: %w", err)
+		}
+		for _, q := range requests {
+			if q.Answer == "" {
+				list = append(list, backup.Notification{Kind: backup.NotifyActingAsked, Key: string(q.ID), Subject: q.Name, Since: q.AskedAt, Path: "/settings",
+					Text: q.Name + " <" + q.Email + "> asks to act for your organization: " + q.Reason + ". Grant it for a day, or decline, under Account Settings."})
+			}
+		}
 	}
 	migrated, err := r.Store.MigrationsSince(ctx, org.ID, now.Add(-migratedWithin))
 	if err != nil {

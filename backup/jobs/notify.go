@@ -89,7 +89,7 @@ func (r *Runner) send(ctx context.Context, n backup.Notification) error {
 var subjects = map[backup.NotificationKind]string{
 	backup.NotifyRolePending: "Custom role still pending", backup.NotifyBackupFailing: "Backup failing for 24 hours",
 	backup.NotifyConnectionProblem: "Microsoft 365 needs your attention", backup.NotifyPermissionDrift: "Permissions differ from what was asked for",
-	backup.NotifyMigrationDone: "Migration complete", backup.NotifyCredentialsExpire: "A certificate is about to end", backup.NotifyWeeklySummary: "Your week of backups",
+	backup.NotifyMigrationDone: "Migration complete", backup.NotifyCredentialsExpire: "A certificate is about to end", backup.NotifyWeeklySummary: "Your week of backups", backup.NotifyActingAsked: "Your provider asks to act for you",
 }
 
 // message is a notification as an e-mail to one person.
