@@ -16,7 +16,10 @@ import (
 )
 
 // sealer encrypts secrets at rest under the store's keyset.
-type sealer struct{ aead tink.AEAD }
+type sealer struct {
+	aead   tink.AEAD
+	keyset *keyset.Handle // of aead
+}
 
 // keysetAD binds the wrapped keyset to its purpose.
 var keysetAD = []byte("holdfast keyset")
@@ -40,6 +43,7 @@ func (s *Store) loadKeyset(ctx context.Context, rootKey []byte) error {
 	if err != nil {
 		return errors.New("the root key does not belong to this database: put the key file back that it was made with (-key-file)")
 	}
+	s.keyset = handle
 	if s.aead, err = aead.New(handle); err != nil {
 		return fmt.Errorf("use the keyset: %w", err)
 	}

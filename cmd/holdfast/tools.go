@@ -99,6 +99,9 @@ func rebuild(ctx context.Context, args []string, getenv func(string) string, std
 	return tool(ctx, "rebuild", args, getenv, stderr, func(fs flagSet) {
 		fs.StringVar(&org, "organization", "", "id of the only organization to rebuild")
 	}, func(st *store.Store, eng *engine.Engine) error {
+		if err := knowsTenants(ctx, st, eng); err != nil {
+			return err
+		}
 		return eachOrganization(ctx, st, org, func(o backup.Organization) error {
 			if err := eng.Rebuild(ctx, o.ID); err != nil {
 				return err
@@ -107,6 +110,26 @@ func rebuild(ctx context.Context, args []string, getenv func(string) string, std
 			return err
 		})
 	})
+}
+
+// knowsTenants refuses a database that knows nothing of what is in the
+// repository: its keys are gone, and new ones would open nothing.
+func knowsTenants(ctx context.Context, st *store.Store, eng *engine.Engine) error {
+	tenants, err := eng.Repo.Tenants(ctx)
+	if err != nil {
+		return fmt.Errorf("list the organizations in the repository: %w", err)
+	}
+	for _, tenant := range tenants {
+		_, err := st.OrganizationByID(ctx, backup.OrgID(tenant))
+		if !errors.Is(err, backup.ErrNotFound) {
+			return err
+		}
+	}
+	if len(tenants) == 0 {
+		return nil
+	}
+	return fmt.Errorf("the repository has data of %d organizations, and this database knows none of them nor their keys: "+
+		"import the recovery kit into a new database first (holdfast key import)", len(tenants))
 }
 
 func audit(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) error {

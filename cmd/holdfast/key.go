@@ -1,0 +1,257 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"filippo.io/age"
+
+	"holdfast/backup/engine"
+	"holdfast/store"
+)
+
+const keyUsage = `say "holdfast key generate", "export", "check" or "import"`
+
+// key is the command for recovery keys and recovery kits.
+func key(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) error {
+	if len(args) == 0 {
+		return errors.New(keyUsage)
+	}
+	switch args[0] {
+	case "generate":
+		return keyGenerate(args[1:], getenv, stdout, stderr)
+	case "export":
+		return keyExport(ctx, args[1:], getenv, stdout, stderr)
+	case "check":
+		return keyCheck(args[1:], getenv, stdout, stderr)
+	case "import":
+		return keyImport(ctx, args[1:], getenv, stdout, stderr)
+	}
+	return fmt.Errorf("there is no command \"key %s\": %s", args[0], keyUsage)
+}
+
+// keyGenerate makes an offline recovery key. Only its public half has to be on
+// the server.
+func keyGenerate(args []string, getenv func(string) string, stdout, stderr io.Writer) error {
+	if err := parse(newFlagSet("key generate", stderr), args, getenv); err != nil {
+		return err
+	}
+	identity, err := age.GenerateX25519Identity()
+	if err != nil {
+		return fmt.Errorf("make a recovery key: %w", err)
+	}
+	_, err = fmt.Fprintf(stdout, "# Holdfast recovery key. Keep this away from the server, on paper too.\n# public key: %s\n%s\n", identity.Recipient(), identity)
+	return err
+}
+
+// kitFlags say which kit, and how it is encrypted.
+type kitFlags struct {
+	file, recipient, identity, passphrase string
+}
+
+func (k *kitFlags) flags(fs flagSet, reading bool) {
+	fs.StringVar(&k.file, "kit", "", "file of the recovery kit")
+	fs.StringVar(&k.passphrase, "passphrase-file", "", "file whose first line is the passphrase of the kit")
+	if reading {
+		fs.StringVar(&k.identity, "identity-file", "", "file with the offline recovery key, as \"holdfast key generate\" printed it")
+	} else {
+		fs.StringVar(&k.recipient, "recipient", "", "public half of the offline recovery key: age1…")
+	}
+}
+
+// phrase reads the passphrase.
+func (k *kitFlags) phrase() (string, error) {
+	data, err := os.ReadFile(k.passphrase)
+	if err != nil {
+		return "", fmt.Errorf("read the passphrase: %w", err)
+	}
+	line, _, _ := strings.Cut(string(data), "\n")
+	line = strings.TrimSuffix(line, "\r")
+	if len(line) < 16 {
+		return "", fmt.Errorf("the passphrase in %s is too short: a recovery kit opens everything, so take at least 16 characters", k.passphrase)
+	}
+	return line, nil
+}
+
+func (k *kitFlags) complete(other, flag string) error {
+	if k.file == "" {
+		return errors.New("say where the recovery kit is: -kit FILE")
+	}
+	if (other == "") == (k.passphrase == "") {
+		return fmt.Errorf("give either %s or -passphrase-file", flag)
+	}
+	return nil
+}
+
+func (k *kitFlags) encryptTo() (age.Recipient, error) {
+	if err := k.complete(k.recipient, "-recipient"); err != nil {
+		return nil, err
+	}
+	if k.passphrase != "" {
+		phrase, err := k.phrase()
+		if err != nil {
+			return nil, err
+		}
+		return age.NewScryptRecipient(phrase)
+	}
+	r, err := age.ParseX25519Recipient(k.recipient)
+	if err != nil {
+		return nil, errors.New("-recipient is not the public half of a recovery key: it begins with age1, and \"holdfast key generate\" prints it")
+	}
+	return r, nil
+}
+
+// open decrypts the kit.
+func (k *kitFlags) open() (io.Reader, func(), error) {
+	if err := k.complete(k.identity, "-identity-file"); err != nil {
+		return nil, nil, err
+	}
+	identities, err := k.identities()
+	if err != nil {
+		return nil, nil, err
+	}
+	f, err := os.Open(k.file)
+	if err != nil {
+		return nil, nil, fmt.Errorf("open the recovery kit: %w", err)
+	}
+	r, err := age.Decrypt(f, identities...)
+	if err != nil {
+		f.Close()
+		return nil, nil, fmt.Errorf("the recovery kit does not open with this key or passphrase: %w", err)
+	}
+	return r, func() { f.Close() }, nil
+}
+
+func (k *kitFlags) identities() ([]age.Identity, error) {
+	if k.passphrase != "" {
+		phrase, err := k.phrase()
+		if err != nil {
+			return nil, err
+		}
+		identity, err := age.NewScryptIdentity(phrase)
+		return []age.Identity{identity}, err
+	}
+	f, err := os.Open(k.identity)
+	if err != nil {
+		return nil, fmt.Errorf("open the recovery key: %w", err)
+	}
+	defer f.Close()
+	list, err := age.ParseIdentities(f)
+	if err != nil {
+		return nil, fmt.Errorf("%s holds no recovery key: it has a line that begins with AGE-SECRET-KEY-: %w", k.identity, err)
+	}
+	return list, nil
+}
+
+func keyExport(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) error {
+	var k kitFlags
+	return tool(ctx, "key export", args, getenv, stderr, func(fs flagSet) { k.flags(fs, false) }, func(st *store.Store, _ *engine.Engine) error {
+		to, err := k.encryptTo()
+		if err != nil {
+			return err
+		}
+		kit, err := writeKitFile(ctx, st, k.file, to)
+		if err != nil {
+			return err
+		}
+		return printKit(stdout, "written", kit)
+	})
+}
+
+// writeKitFile writes a kit to a file, which is either whole or as it was.
+func writeKitFile(ctx context.Context, st *store.Store, name string, to age.Recipient) (store.Kit, error) {
+	f, err := os.CreateTemp(filepath.Dir(name), ".kit-*") // mode 0600
+	if err != nil {
+		return store.Kit{}, fmt.Errorf("write the recovery kit: %w", err)
+	}
+	defer os.Remove(f.Name()) // gone already if all went well
+	defer f.Close()
+	sealed, err := age.Encrypt(f, to)
+	if err != nil {
+		return store.Kit{}, fmt.Errorf("encrypt the recovery kit: %w", err)
+	}
+	kit, err := st.WriteKit(ctx, sealed)
+	if err != nil {
+		return kit, err
+	}
+	if err := errors.Join(sealed.Close(), f.Sync(), f.Close()); err != nil {
+		return kit, fmt.Errorf("write the recovery kit: %w", err)
+	}
+	if err := os.Rename(f.Name(), name); err != nil {
+		return kit, fmt.Errorf("write the recovery kit: %w", err)
+	}
+	dir, err := os.Open(filepath.Dir(name))
+	if err != nil {
+		return kit, fmt.Errorf("write the recovery kit: %w", err)
+	}
+	defer dir.Close()
+	return kit, dir.Sync()
+}
+
+func printKit(stdout io.Writer, what string, kit store.Kit) error {
+	_, err := fmt.Fprintf(stdout, "recovery kit of %s %s: %d organizations, %d mailboxes, %d keys\n",
+		kit.MadeAt.Format("2006-01-02 15:04 MST"), what, kit.Organizations, kit.Mailboxes, kit.Keys)
+	return err
+}
+
+func keyCheck(args []string, getenv func(string) string, stdout, stderr io.Writer) error {
+	var k kitFlags
+	fs := newFlagSet("key check", stderr)
+	k.flags(fs, true)
+	if err := parse(fs, args, getenv); err != nil {
+		return err
+	}
+	in, done, err := k.open()
+	if err != nil {
+		return err
+	}
+	defer done()
+	kit, err := store.CheckKit(in)
+	if err != nil {
+		return err
+	}
+	return printKit(stdout, "is whole", kit)
+}
+
+// keyImport fills a new database. It does not need the repository.
+func keyImport(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) error {
+	var c config
+	var k kitFlags
+	fs := newFlagSet("key import", stderr)
+	c.flags(fs)
+	k.flags(fs, true)
+	if err := parse(fs, args, getenv); err != nil {
+		return err
+	}
+	if err := c.complete(); err != nil {
+		return err
+	}
+	in, done, err := k.open()
+	if err != nil {
+		return err
+	}
+	defer done()
+	root, err := rootKey(c.KeyFile)
+	if err != nil {
+		return err
+	}
+	st, err := store.Open(ctx, store.Config{URL: c.Database, RootKey: root})
+	if err != nil {
+		return err
+	}
+	defer st.Close()
+	kit, err := st.ReadKit(ctx, root, in)
+	if err != nil {
+		return err
+	}
+	if err := printKit(stdout, "imported", kit); err != nil {
+		return err
+	}
+	_, err = fmt.Fprintln(stdout, `now run "holdfast rebuild", then "holdfast serve"`)
+	return err
+}

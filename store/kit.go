@@ -1,0 +1,366 @@
+package store
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/fxamacker/cbor/v2"
+	"github.com/tink-crypto/tink-go/v2/aead"
+	"github.com/tink-crypto/tink-go/v2/aead/subtle"
+	"github.com/tink-crypto/tink-go/v2/keyset"
+
+	"holdfast/backup"
+)
+
+// A kit is a sequence of CBOR records: a header, then for each table its name
+// and columns and after them its rows, and an end that counts the rows. Sealed
+// columns stay as they are: the keyset that opens them is in the header, wrapped
+// under a key of the kit's own, which is there too. Who holds a kit holds all
+// keys, so it is never stored or sent but encrypted.
+const (
+	kitMagic   = "holdfast recovery kit"
+	kitVersion = 1
+)
+
+// kitKeysetAD binds the keyset of a kit to its purpose.
+var kitKeysetAD = []byte("holdfast recovery kit keyset")
+
+type kitHeader struct {
+	Magic   string `cbor:"1,keyasint"`
+	Version int    `cbor:"2,keyasint"`
+	Schema  int64  `cbor:"3,keyasint"` // of the tables: the newest migration
+	MadeAt  int64  `cbor:"4,keyasint"` // Unix milliseconds
+	Key     []byte `cbor:"5,keyasint"` // wraps the keyset
+	Keyset  []byte `cbor:"6,keyasint"`
+}
+
+// kitRecord is one of: a table that begins, a row of it, the end.
+type kitRecord struct {
+	Table   string   `cbor:"1,keyasint,omitempty"`
+	Columns []string `cbor:"2,keyasint,omitempty"`
+	Row     []any    `cbor:"3,keyasint,omitempty"`
+	End     bool     `cbor:"4,keyasint,omitempty"`
+	Rows    int64    `cbor:"5,keyasint,omitempty"` // of all tables
+}
+
+// Kit is what a recovery kit says about itself.
+type Kit struct {
+	MadeAt        time.Time
+	Organizations int64
+	Mailboxes     int64
+	Keys          int64 // of the repository
+	Rows          int64 // of all tables
+}
+
+// kitLeavesOut says which tables are not in a kit: what a rebuild makes anew,
+// what only matters to running processes, and the history of runs.
+func kitLeavesOut(table string) bool {
+	for _, prefix := range []string{"catalog_", "river_", "goose_", "sqlite_"} {
+		if strings.HasPrefix(table, prefix) {
+			return true
+		}
+	}
+	return slices.Contains([]string{"keyset", "web_sessions", "sign_in_failures", "workers", "runs"}, table)
+}
+
+// WriteKit writes what has to survive the loss of the database: all keys of the
+// repository, and the portal's own rows without the catalog. The caller
+// encrypts it.
+func (s *Store) WriteKit(ctx context.Context, w io.Writer) (Kit, error) {
+	header := kitHeader{Magic: kitMagic, Version: kitVersion, MadeAt: millis(time.Now()), Key: make([]byte, 32)}
+	rand.Read(header.Key)
+	var err error
+	if header.Keyset, err = wrapKeyset(s.keyset, header.Key, kitKeysetAD); err != nil {
+		return Kit{}, fmt.Errorf("wrap the keyset: %w", err)
+	}
+	kit := Kit{MadeAt: moment(header.MadeAt)}
+	tx, err := s.db.BeginTx(ctx, s.stable())
+	if err != nil {
+		return Kit{}, fmt.Errorf("begin: %w", err)
+	}
+	defer tx.Rollback() // it only reads
+	if header.Schema, err = schemaVersion(ctx, tx); err != nil {
+		return Kit{}, err
+	}
+	out := cbor.NewEncoder(w)
+	if err := out.Encode(header); err != nil {
+		return Kit{}, fmt.Errorf("write kit: %w", err)
+	}
+	tables, err := s.kitTables(ctx, tx)
+	if err != nil {
+		return Kit{}, err
+	}
+	for _, table := range tables {
+		n, err := writeKitTable(ctx, tx, table, out)
+		if err != nil {
+			return Kit{}, fmt.Errorf("table %s: %w", table, err)
+		}
+		kit.count(table, n)
+	}
+	if err := out.Encode(kitRecord{End: true, Rows: kit.Rows}); err != nil {
+		return Kit{}, fmt.Errorf("write kit: %w", err)
+	}
+	return kit, nil
+}
+
+// stable is how a transaction reads all tables as of one moment.
+func (s *Store) stable() *sql.TxOptions {
+	if s.dialect == dialectPostgres {
+		return &sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true}
+	}
+	return nil // SQLite's transactions always do
+}
+
+func (k *Kit) count(table string, n int64) {
+	k.Rows += n
+	switch table {
+	case "organizations":
+		k.Organizations += n
+	case "mailboxes":
+		k.Mailboxes += n
+	case "repository_keys":
+		k.Keys += n
+	}
+}
+
+func schemaVersion(ctx context.Context, q querier) (int64, error) {
+	v, err := one(ctx, q, scanValue[int64], `SELECT max(version_id) FROM goose_db_version`)
+	if err != nil {
+		return 0, fmt.Errorf("read the version of the database: %w", err)
+	}
+	return v, nil
+}
+
+// kitTables lists the tables of a kit in the order in which they were made, in
+// which tables only refer to earlier ones.
+func (s *Store) kitTables(ctx context.Context, q querier) ([]string, error) {
+	query := `SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY rowid`
+	if s.dialect == dialectPostgres {
+		query = `SELECT relname FROM pg_class WHERE relkind = 'r' AND relnamespace = current_schema()::regnamespace ORDER BY oid`
+	}
+	rows, err := q.QueryContext(ctx, query)
+	if err != nil {
+		return nil, fmt.Errorf("list tables: %w", err)
+	}
+	defer rows.Close()
+	var list []string
+	for rows.Next() {
+		var name string
+		if err := rows.Scan(&name); err != nil {
+			return nil, fmt.Errorf("list tables: %w", err)
+		}
+		if !kitLeavesOut(name) {
+			list = append(list, name)
+		}
+	}
+	return list, rows.Err()
+}
+
+func writeKitTable(ctx context.Context, q querier, table string, out *cbor.Encoder) (int64, error) {
+	rows, err := q.QueryContext(ctx, `SELECT * FROM `+quoted(table))
+	if err != nil {
+		return 0, err
+	}
+	defer rows.Close()
+	columns, err := rows.Columns()
+	if err != nil {
+		return 0, err
+	}
+	if err := out.Encode(kitRecord{Table: table, Columns: columns}); err != nil {
+		return 0, err
+	}
+	values := make([]any, len(columns))
+	into := make([]any, len(columns))
+	for i := range values {
+		into[i] = &values[i]
+	}
+	n := int64(0)
+	for ; rows.Next(); n++ {
+		if err := rows.Scan(into...); err != nil {
+			return n, err
+		}
+		if err := out.Encode(kitRecord{Row: values}); err != nil {
+			return n, err
+		}
+	}
+	return n, rows.Err()
+}
+
+// quoted makes a name from the database itself, or one that was compared with
+// those, part of a statement.
+func quoted(name string) string { return `"` + strings.ReplaceAll(name, `"`, `""`) + `"` }
+
+// wrapKeyset encrypts a keyset under a 32-byte key.
+func wrapKeyset(h *keyset.Handle, key, ad []byte) ([]byte, error) {
+	root, err := subtle.NewAESGCM(key)
+	if err != nil {
+		return nil, err
+	}
+	var buf bytes.Buffer
+	if err := h.WriteWithAssociatedData(keyset.NewBinaryWriter(&buf), root, ad); err != nil {
+		return nil, err
+	}
+	return buf.Bytes(), nil
+}
+
+// CheckKit reads a kit to its end and returns what is in it.
+func CheckKit(r io.Reader) (Kit, error) {
+	k, err := openKit(r)
+	if err != nil {
+		return Kit{}, err
+	}
+	err = k.each(func(string, []string, []any) error { return nil })
+	return k.Kit, err
+}
+
+// kitReader reads a kit.
+type kitReader struct {
+	Kit
+	header kitHeader
+	keyset *keyset.Handle
+	in     *cbor.Decoder
+}
+
+var errKit = errors.New("this is not a recovery kit of Holdfast, or it is damaged")
+
+var kitDecoding = func() cbor.DecMode {
+	mode, err := cbor.DecOptions{IntDec: cbor.IntDecConvertSigned, MaxNestedLevels: 8, MaxMapPairs: 64}.DecMode()
+	if err != nil {
+		panic(err) // constant options
+	}
+	return mode
+}()
+
+func openKit(r io.Reader) (*kitReader, error) {
+	k := &kitReader{in: kitDecoding.NewDecoder(r)}
+	if err := k.in.Decode(&k.header); err != nil || k.header.Magic != kitMagic {
+		return nil, errors.Join(errKit, err)
+	}
+	if k.header.Version != kitVersion {
+		return nil, fmt.Errorf("the recovery kit has version %d, and this program reads %d: use the program that made it, or a newer one", k.header.Version, kitVersion)
+	}
+	wrap, err := subtle.NewAESGCM(k.header.Key)
+	if err != nil {
+		return nil, errors.Join(errKit, err)
+	}
+	if k.keyset, err = keyset.ReadWithAssociatedData(keyset.NewBinaryReader(bytes.NewReader(k.header.Keyset)), wrap, kitKeysetAD); err != nil {
+		return nil, errors.Join(errKit, err)
+	}
+	k.MadeAt = moment(k.header.MadeAt)
+	return k, nil
+}
+
+// each gives every row of the kit to f, and checks that none is missing.
+func (k *kitReader) each(f func(table string, columns []string, row []any) error) error {
+	var table kitRecord
+	for {
+		var r kitRecord
+		if err := k.in.Decode(&r); err != nil {
+			return errors.Join(errKit, err)
+		}
+		switch {
+		case r.End:
+			if r.Rows != k.Rows {
+				return fmt.Errorf("%w: it has %d rows instead of %d", errKit, k.Rows, r.Rows)
+			}
+			return nil
+		case r.Table != "":
+			table = r
+		case table.Table == "" || len(r.Row) != len(table.Columns):
+			return errKit
+		default:
+			k.count(table.Table, 1)
+			if err := f(table.Table, table.Columns, r.Row); err != nil {
+				return fmt.Errorf("table %s: %w", table.Table, err)
+			}
+		}
+	}
+}
+
+// ReadKit fills a store that nobody has used yet with what a kit holds. The
+// kit's keyset replaces the store's, wrapped under rootKey. The catalog has to
+// be rebuilt afterwards.
+func (s *Store) ReadKit(ctx context.Context, rootKey []byte, r io.Reader) (Kit, error) {
+	k, err := openKit(r)
+	if err != nil {
+		return Kit{}, err
+	}
+	wrapped, err := wrapKeyset(k.keyset, rootKey, keysetAD)
+	if err != nil {
+		return Kit{}, fmt.Errorf("wrap the keyset: %w", err)
+	}
+	opened, err := aead.New(k.keyset)
+	if err != nil {
+		return Kit{}, errors.Join(errKit, err)
+	}
+	err = s.inTx(ctx, func(tx *sql.Tx) error {
+		if err := s.kitFits(ctx, tx, k.header.Schema); err != nil {
+			return err
+		}
+		if err := execOne(ctx, tx, `UPDATE keyset SET wrapped = $1 WHERE id = 'main'`, wrapped); err != nil {
+			return fmt.Errorf("replace the keyset: %w", err)
+		}
+		if err := s.readKitRows(ctx, tx, k); err != nil {
+			return err
+		}
+		_, err := tx.ExecContext(ctx, `UPDATE mailboxes SET running = FALSE`)
+		return err
+	})
+	if err != nil {
+		return Kit{}, err
+	}
+	s.keyset, s.aead = k.keyset, opened
+	return k.Kit, nil
+}
+
+// kitFits refuses a store that holds something, or is older than the kit.
+func (s *Store) kitFits(ctx context.Context, tx *sql.Tx, schema int64) error {
+	for _, table := range []string{"partners", "repository_keys"} {
+		n, err := one(ctx, tx, scanValue[int64], `SELECT count(*) FROM `+quoted(table))
+		if err != nil {
+			return fmt.Errorf("look for rows: %w", err)
+		}
+		if n > 0 {
+			return fmt.Errorf("this database is in use already: import the recovery kit into a new one (-data or -database): %w", backup.ErrConflict)
+		}
+	}
+	have, err := schemaVersion(ctx, tx)
+	if err != nil {
+		return err
+	}
+	if schema > have {
+		return errors.New("the recovery kit was made by a newer version of Holdfast: import it with that version, or a newer one")
+	}
+	return nil
+}
+
+func (s *Store) readKitRows(ctx context.Context, tx *sql.Tx, k *kitReader) error {
+	tables, err := s.kitTables(ctx, tx)
+	if err != nil {
+		return err
+	}
+	if s.dialect == dialectSQLite {
+		if _, err := tx.ExecContext(ctx, `PRAGMA defer_foreign_keys = ON`); err != nil {
+			return fmt.Errorf("defer foreign keys: %w", err)
+		}
+	}
+	return k.each(func(table string, columns []string, row []any) error {
+		if !slices.Contains(tables, table) {
+			return fmt.Errorf("this version has no such table: %w", errKit)
+		}
+		names := make([]string, len(columns))
+		for i, c := range columns {
+			names[i] = quoted(c)
+		}
+		_, err := tx.ExecContext(ctx, `INSERT INTO `+quoted(table)+` (`+strings.Join(names, ", ")+`) VALUES (`+placeholders(1, len(row))+`)`, row...)
+		return err
+	})
+}
