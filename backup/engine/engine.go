@@ -57,7 +57,7 @@ type Job struct {
 	Org         backup.OrgID
 	Mailbox     backup.MailboxID
 	Source      Source
-	Concurrency int              // contents read at the same time; 0 is 4
+	Concurrency int              // contents read at the same time, besides as many small ones that are being stored; 0 is 4
 	Progress    func(backup.Run) // gets the counters, a few times a second at most; nil for none
 }
 
