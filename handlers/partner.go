@@ -1,10 +1,12 @@
 package handlers
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -27,11 +29,50 @@ func (s *Server) listOrganizations(w http.ResponseWriter, r *http.Request) error
 	}
 	v := views.Organizations{Search: strings.TrimSpace(r.FormValue("q")), Any: len(all) > 0, MayCreate: a.Role == backup.RoleOwner}
 	found := matching(all, v.Search)
+	v.Sort, v.Desc = r.FormValue("sort"), r.FormValue("desc") != ""
+	if !sortOrganizations(found, v.Sort, v.Desc) {
+		v.Sort, v.Desc = "name", false
+	}
 	page := pageOf(r)
-	v.Page = views.Pager{Page: page, Size: organizationsPerPage, Total: len(found), Path: "/partner/organizations", Query: url.Values{"q": {v.Search}}}
+	v.Page = views.Pager{Page: page, Size: organizationsPerPage, Total: len(found), Path: "/partner/organizations", Query: v.Values()}
 	first := min((page-1)*organizationsPerPage, len(found))
 	v.List = found[first:min(first+organizationsPerPage, len(found))]
 	return s.render(w, r, http.StatusOK, views.OrganizationsPage(s.frame(w, r, "Organizations"), v))
+}
+
+// organizationOrders are the columns by which the list can be ordered.
+var organizationOrders = map[string]func(a, b backup.OrganizationHealth) int{
+	"name": func(a, b backup.OrganizationHealth) int { return 0 }, // as they are read
+	"health": func(a, b backup.OrganizationHealth) int {
+		return cmp.Compare(failingShare(a.Counts), failingShare(b.Counts))
+	},
+	"mailboxes": func(a, b backup.OrganizationHealth) int { return cmp.Compare(a.Counts.Total(), b.Counts.Total()) },
+	"last":      func(a, b backup.OrganizationHealth) int { return a.LastRunAt.Compare(b.LastRunAt) },
+}
+
+// failingShare is how much of an organization does not do well: failing counts
+// most.
+func failingShare(c backup.StatusCounts) int {
+	return 1_000_000*c[backup.StatusFailing] + 1_000*c[backup.StatusInactive] + c[backup.StatusPending]
+}
+
+// sortOrganizations orders a list, which is in the order of names, by a column.
+// It says whether there is such a column.
+func sortOrganizations(list []backup.OrganizationHealth, column string, desc bool) bool {
+	order, ok := organizationOrders[column]
+	if !ok {
+		return false
+	}
+	if column == "name" && desc {
+		slices.Reverse(list)
+	}
+	slices.SortStableFunc(list, func(a, b backup.OrganizationHealth) int {
+		if desc {
+			return order(b, a)
+		}
+		return order(a, b)
+	})
+	return true
 }
 
 // matching returns the organizations whose name or domain has a part of text.

@@ -89,6 +89,12 @@ func TestOrganizationsAreListedWithTheirHealthAndFound(t *testing.T) {
 	}
 	_, doc = b.get("/partner/organizations?q=nothing")
 	says(t, doc, "No organization matches “nothing”")
+	for query, want := range map[string]string{"": "Contoso", "?desc=1&sort=name": "Fabrikam", "?sort=mailboxes": "Fabrikam", "?sort=mailboxes&desc=1": "Contoso",
+		"?sort=health&desc=1": "Contoso", "?sort=health": "Fabrikam", "?sort=nonsense": "Contoso"} {
+		if _, doc := b.get("/partner/organizations" + query); !strings.HasPrefix(text(doc.Find("tbody tr").First()), want) {
+			t.Errorf("%s begins with %s", query, text(doc.Find("tbody tr").First()))
+		}
+	}
 	_, doc = b.get("/partner/organizations?page=99")
 	if got := doc.Find("main h1"); text(got) != "Organizations" {
 		t.Errorf("a page beyond the last: %s", text(doc.Find("main")))

@@ -51,6 +51,11 @@ type Server struct {
 	Answered func(route string, status int, took time.Duration)
 	Log      *slog.Logger
 
+	// Storage tells where the repository lies, and the bytes that its file system
+	// has free and in all, 0 if that is not known. May be nil.
+	Storage func() (place string, free, total int64)
+
+	brand     brand
 	sessions  *sessionStore
 	passkeys  *webauthn.WebAuthn // nil if the portal's address has no name
 	apiLimits apiLimits
@@ -95,7 +100,9 @@ func (s *Server) Handler() http.Handler {
 }
 
 // middleware is what every answer goes through.
-func (s *Server) middleware(next http.Handler) http.Handler { return s.observe(s.headers(next)) }
+func (s *Server) middleware(next http.Handler) http.Handler {
+	return s.observe(s.headers(s.branded(next)))
+}
 
 // measured tells Answered about the requests of a route.
 func (s *Server) measured(pattern string, next http.Handler) http.Handler {
@@ -149,7 +156,11 @@ func readForm(r *http.Request) error {
 	if r.Method != http.MethodPost {
 		return nil
 	}
-	if err := r.ParseForm(); err != nil {
+	err := r.ParseForm()
+	if err == nil && isMultipart(r) {
+		err = r.ParseMultipartForm(maxForm) //nolint:gosec // the body is bounded by Handler
+	}
+	if err != nil {
 		return fmt.Errorf("%w: %w", errForm, err)
 	}
 	return nil

@@ -68,7 +68,11 @@ func (s *Store) SetRole(ctx context.Context, m backup.Membership, by backup.Acto
 	if !m.Valid() {
 		return backup.FieldErrors{"role": "Choose what this person may do."}
 	}
-	return s.changeMember(ctx, m, by, "person.role", "role "+string(m.Role), func(tx *sql.Tx, _ Member) error {
+	before, err := s.Member(ctx, m)
+	if err != nil {
+		return err
+	}
+	return s.changeMember(ctx, m, by, "person.role", "role "+string(m.Role)+", before: "+string(before.Role), func(tx *sql.Tx, _ Member) error {
 		if m.OrgID == "" {
 			return execOne(ctx, tx, `UPDATE memberships SET role = $1 WHERE person_id = $2 AND partner_id = $3`, m.Role, m.PersonID, m.PartnerID)
 		}

@@ -14,9 +14,48 @@ import (
 type Organizations struct {
 	List      []backup.OrganizationHealth
 	Search    string
+	Sort      string // name, health, mailboxes or last
+	Desc      bool
 	Page      Pager
 	Any       bool // there is at least one, found or not
 	MayCreate bool
+}
+
+// Values is the query of the list without its page.
+func (v Organizations) Values() url.Values {
+	q := url.Values{}
+	if v.Search != "" {
+		q.Set("q", v.Search)
+	}
+	if v.Sort != "" && (v.Sort != "name" || v.Desc) {
+		q.Set("sort", v.Sort)
+	}
+	if v.Desc {
+		q.Set("desc", "1")
+	}
+	return q
+}
+
+// order is what aria-sort says of a column.
+func (v Organizations) order(column string) string {
+	switch {
+	case column != v.Sort:
+		return "none"
+	case v.Desc:
+		return "descending"
+	}
+	return "ascending"
+}
+
+// sorted is the address of the list in the order of a column; a second time
+// turns it around. All but names are of interest from the top.
+func (v Organizations) sorted(column string) string {
+	if v.Sort == column {
+		v.Desc = !v.Desc
+	} else {
+		v.Sort, v.Desc = column, column != "name"
+	}
+	return Pager{Path: "/partner/organizations", Query: v.Values()}.link(1)
 }
 
 // NewOrganization is the form of a new organization and its first admin.
@@ -107,6 +146,7 @@ var activityNames = map[string]string{ //nolint:gosec // names of actions, one o
 	"item.preview": "Looked at a message", "item.download": "Downloaded a message", "folder.download": "Downloaded a folder",
 	"permissions.check": "Checked the permissions", "permissions.proof": "Downloaded the proof of permissions", "certificate.change": "Changed a certificate by itself",
 	"authorization.done": "Completed an authorization",
+	"branding.save":      "Changed the branding",
 	"person.role":        "Changed a role", "person.remove": "Removed a person", "person.factors_reset": "Removed second factors of somebody",
 	"organization.suspend": "Suspended the organization", "organization.resume": "Resumed the organization",
 	"role.made": "Made in Exchange Online", "authorization.cleaned": "Removed by hand what an authorization left",

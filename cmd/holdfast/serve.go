@@ -171,6 +171,10 @@ func (p *parts) handler() (http.Handler, error) {
 		Store: p.store, Microsoft: p.microsoft, Content: p.engine, SessionKey: sessionKey,
 		Secure: u.Scheme == "https", TrustedProxies: p.config.Proxies, PublicURL: p.config.PublicURL, Log: p.log,
 		FactorOptional: p.config.SecondFactor == factorOptional, Ready: p.engine.Repo.Ready,
+		Storage: func() (place string, free, total int64) {
+			free, total = diskOf(p.config.Repository)
+			return p.config.Repository, free, total
+		},
 	}
 	if p.metrics != nil {
 		s.Answered = p.metrics.answered
