@@ -151,3 +151,9 @@ type RollCertificateJob struct {
 
 // Kind names the job.
 func (RollCertificateJob) Kind() string { return "roll_certificate" }
+
+// CollectJob deletes what killed runs left in the repository.
+type CollectJob struct{}
+
+// Kind names the job.
+func (CollectJob) Kind() string { return "collect" }

@@ -33,6 +33,11 @@ func (e *Engine) Verify(ctx context.Context, org backup.OrgID, all bool) (Report
 	if all {
 		level = repo.VerifyBlobs
 	}
+	if err := e.Repo.VerifyLog(ctx, string(org)); errors.Is(err, repo.ErrDamaged) {
+		report.Damaged = append(report.Damaged, err.Error())
+	} else if err != nil {
+		return report, e.problem(ctx, fromRepository(err))
+	}
 	for _, source := range sources {
 		found, err := e.Repo.Verify(ctx, string(org), source, level)
 		report.Mailboxes++

@@ -104,6 +104,7 @@ func (r *Runner) config(holder string) *river.Config {
 	river.AddWorker(workers, &backUp{Runner: r})
 	river.AddWorker(workers, &notify{Runner: r})
 	river.AddWorker(workers, &letter{Runner: r})
+	river.AddWorker(workers, &collect{Runner: r})
 	river.AddWorker(workers, &schedule{Runner: r})
 	return &river.Config{
 		ID:                   holder,
@@ -117,7 +118,7 @@ func (r *Runner) config(holder string) *river.Config {
 		PeriodicJobs: []*river.PeriodicJob{river.NewPeriodicJob(river.PeriodicInterval(scheduleEvery),
 			func() (river.JobArgs, *river.InsertOpts) {
 				return backup.ScheduleJob{}, &river.InsertOpts{Queue: queueSetup, MaxAttempts: 1}
-			}, &river.PeriodicJobOpts{RunOnStart: true})},
+			}, &river.PeriodicJobOpts{RunOnStart: true}), collectDaily()},
 	}
 }
 

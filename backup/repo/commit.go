@@ -69,6 +69,9 @@ func (w *Writer) Commit(ctx context.Context, c Commit) (Committed, error) {
 	if err := w.flush(ctx); err != nil {
 		return Committed{}, err
 	}
+	if err := w.fresh(ctx); err != nil {
+		return Committed{}, err
+	}
 	c.Packs, c.At = w.done, time.UnixMilli(c.At.UnixMilli()).UTC()
 	data, err := w.sealCommit(c)
 	if err != nil {

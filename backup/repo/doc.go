@@ -10,6 +10,7 @@
 //	t/<tenant>/d/<2 hex>/<pack>    packs of content
 //	t/<tenant>/m/<2 hex>/<pack>    packs of metadata, so that listings and rebuilds never read content
 //	t/<tenant>/c/<source>/<seq>    commits: the restore points
+//	t/<tenant>/g/<seq>             deletion log: packs that no commit names, condemned and later deleted
 //
 // Everything is written once, exclusively and durably, and never changed. A
 // commit is the only commit point: what it refers to is durable before it is

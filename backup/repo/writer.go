@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 )
 
 // Writer adds a commit to a source. PutContent and PutMeta may be called from
@@ -18,6 +19,7 @@ import (
 type Writer struct {
 	r              *Repository
 	tenant, source string
+	began          time.Time // by the wall clock, which goes on while the machine sleeps
 	epoch          uint32
 	tenantKey      []byte
 	sourceKey      []byte
@@ -65,7 +67,7 @@ func (r *Repository) NewWriter(ctx context.Context, tenant, source string) (*Wri
 	if err != nil {
 		return nil, fmt.Errorf("read key epoch: %w", err)
 	}
-	w := &Writer{r: r, tenant: tenant, source: source, epoch: uint32(epoch), known: map[PieceID]bool{}, //nolint:gosec // epochs are small
+	w := &Writer{r: r, tenant: tenant, source: source, began: time.Now().Round(0), epoch: uint32(epoch), known: map[PieceID]bool{}, //nolint:gosec // epochs are small
 		data: packLine{kind: PackData}, meta: packLine{kind: PackMeta}}
 	if w.tenantKey, err = r.keys.tenant(ctx, tenant, w.epoch); err != nil {
 		return nil, err

@@ -34,6 +34,7 @@ const usage = `Usage: holdfast COMMAND [flags]
   simulator     the simulated Microsoft 365 alone
   verify        check the repository: structure, or every byte with -all
   rebuild       make the catalog of an organization anew from the repository
+  gc            delete what killed runs left in the repository, two days after it was found
   key           recovery keys and recovery kits: generate, export, check, import
   audit verify  check that no entry of an activity log was changed or removed
   version       print the version
@@ -60,6 +61,8 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 		return verify(ctx, rest, getenv, stdout, stderr)
 	case "rebuild":
 		return rebuild(ctx, rest, getenv, stdout, stderr)
+	case "gc":
+		return gc(ctx, rest, getenv, stdout, stderr)
 	case "key":
 		return key(ctx, rest, getenv, stdout, stderr)
 	case "audit":

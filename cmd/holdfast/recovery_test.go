@@ -127,6 +127,9 @@ func TestDisaster(t *testing.T) {
 	}
 	mustRun(t, "rebuild", "-data", data)
 	mustRun(t, "verify", "-data", data, "-all")
+	if out := mustRun(t, "gc", "-data", data); !strings.Contains(out, "0 deleted (0 bytes), 0 belong to no snapshot") {
+		t.Errorf("gc after the recovery says %q", out)
+	}
 
 	st, eng = openAt(t, data)
 	defer st.Close()

@@ -9,6 +9,7 @@ import (
 
 	"holdfast/backup"
 	"holdfast/backup/engine"
+	"holdfast/backup/repo"
 	"holdfast/store"
 )
 
@@ -130,6 +131,24 @@ func knowsTenants(ctx context.Context, st *store.Store, eng *engine.Engine) erro
 	}
 	return fmt.Errorf("the repository has data of %d organizations, and this database knows none of them nor their keys: "+
 		"import the recovery kit into a new database first (holdfast key import)", len(tenants))
+}
+
+// gc collects what killed runs left in the repository.
+func gc(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) error {
+	var org string
+	return tool(ctx, "gc", args, getenv, stderr, func(fs flagSet) {
+		fs.StringVar(&org, "organization", "", "id of the only organization to collect")
+	}, func(st *store.Store, eng *engine.Engine) error {
+		return eachOrganization(ctx, st, org, func(o backup.Organization) error {
+			c, err := eng.Collect(ctx, o.ID)
+			if err != nil {
+				return err
+			}
+			_, err = fmt.Fprintf(stdout, "%s: %d packs (%d bytes), %d deleted (%d bytes), %d belong to no snapshot and are deleted %s after they were found\n",
+				o.Name, c.Packs, c.Bytes, c.Deleted, c.Freed, c.Condemned, repo.Grace)
+			return err
+		})
+	})
 }
 
 func audit(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) error {
