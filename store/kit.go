@@ -232,7 +232,7 @@ type kitReader struct {
 var errKit = errors.New("this is not a recovery kit of Holdfast, or it is damaged")
 
 var kitDecoding = func() cbor.DecMode {
-	mode, err := cbor.DecOptions{IntDec: cbor.IntDecConvertSigned, MaxNestedLevels: 8, MaxMapPairs: 64}.DecMode()
+	mode, err := cbor.DecOptions{IntDec: cbor.IntDecConvertSignedOrFail, MaxNestedLevels: 8, MaxMapPairs: 64}.DecMode()
 	if err != nil {
 		panic(err) // constant options
 	}
@@ -360,7 +360,7 @@ func (s *Store) readKitRows(ctx context.Context, tx *sql.Tx, k *kitReader) error
 		for i, c := range columns {
 			names[i] = quoted(c)
 		}
-		_, err := tx.ExecContext(ctx, `INSERT INTO `+quoted(table)+` (`+strings.Join(names, ", ")+`) VALUES (`+placeholders(1, len(row))+`)`, row...)
+		_, err := tx.ExecContext(ctx, `INSERT INTO `+quoted(table)+` (`+strings.Join(names, ", ")+`) VALUES (`+placeholders(1, len(row))+`)`, row...) //nolint:gosec // the table is one of ours, and quoted escapes the columns
 		return err
 	})
 }

@@ -100,6 +100,7 @@ func (e *Engine) Backup(ctx context.Context, job Job) (Result, error) {
 	if err != nil {
 		return Result{}, e.problem(ctx, err)
 	}
+	defer close(r.idle)
 	err = r.do(ctx)
 	if err != nil {
 		err = e.problem(ctx, r.rescue(ctx, err))

@@ -41,7 +41,7 @@ func (r *run) fetch(ctx context.Context, item Item, s ItemState) error {
 	r.mu.Lock()
 	r.inFlight[s.ID] = true
 	r.mu.Unlock()
-	r.tasks.Go(func() {
+	r.background(func() {
 		defer func() {
 			r.mu.Lock()
 			delete(r.inFlight, s.ID)
@@ -55,6 +55,23 @@ func (r *run) fetch(ctx context.Context, item Item, s ItemState) error {
 		r.progress.item()
 	})
 	return nil
+}
+
+// background runs task in one of the run's goroutines, which are kept: a new one
+// would have to grow its stack for every content. There are as many as enter lets
+// in at a time.
+func (r *run) background(task func()) {
+	r.tasks.Add(1)
+	select {
+	case r.idle <- task:
+	default:
+		go func() {
+			for ; task != nil; task = <-r.idle {
+				task()
+				r.tasks.Done()
+			}
+		}()
+	}
 }
 
 // slot is the right to work on a content.

@@ -36,6 +36,7 @@ type run struct {
 	slots  chan struct{}  // bounds the contents that are read at a time
 	work   chan struct{}  // bounds the fetches under way: read, or read and not yet stored
 	tasks  sync.WaitGroup // fetches under way
+	idle   chan func()    // to the goroutines that wait for a fetch; closed at the end
 
 	mu        sync.Mutex
 	writer    *repo.Writer                // nil until something is written
@@ -88,7 +89,7 @@ func (e *Engine) newRun(ctx context.Context, job Job) (*run, error) {
 		head: head, next: max(head.NextNumber, 1), folderCursor: head.FolderCursor, byID: map[string]*folder{},
 		elsewhere: map[int64][]place{}, pending: map[int64]string{}, slots: make(chan struct{}, job.Concurrency), work: make(chan struct{}, 2*job.Concurrency),
 		staged: map[int64]*staged{}, stagedID: map[string]int64{}, inFlight: map[string]bool{}, undone: map[string]bool{}, records: map[repo.MetaID]*itemRecord{}, since: time.Now(),
-		cancel: func() {},
+		cancel: func() {}, idle: make(chan func()),
 	}
 	for _, f := range head.Folders {
 		r.addFolder(&folder{FolderState: f})

@@ -70,6 +70,7 @@ func testMail(b *testing.B, sim *simulator.Simulator) {
 // benchWorld is a simulated Microsoft with a mailbox of benchMessages.
 func benchWorld(b *testing.B, fill func(*testing.B, *simulator.Simulator)) (*simulator.Simulator, *httptest.Server) {
 	b.Helper()
+	engine.TuneMemory() // as the program does, for both peers
 	w := simulator.DefaultWorld()
 	for i := range w.Tenants {
 		w.Tenants[i].ReplicationDelay = 0
@@ -233,7 +234,7 @@ func BenchmarkFirstBackupRatio(b *testing.B) {
 func firstBackupRatio(b *testing.B, fill func(*testing.B, *simulator.Simulator), least float64) {
 	b.Helper()
 	sim, server := benchWorld(b, fill)
-	const rounds = 9
+	const rounds = 21
 	var ratios []float64
 	var bare, full cost
 	for b.Loop() {

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"math/rand/v2"
 	"os"
 	"strconv"
@@ -310,7 +309,7 @@ func TestTwoCollectors(t *testing.T) {
 		}
 		b.intact(t, kept)
 		if c := b.collect(t); c.Condemned != 0 || c.Packs == 0 {
-			t.Error(fmt.Sprintf("%+v is left", c))
+			t.Errorf("%+v is left", c)
 		}
 	})
 }
