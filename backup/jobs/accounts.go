@@ -29,11 +29,11 @@ func (w *listAccounts) Work(ctx context.Context, job *river.Job[backup.ListAccou
 	if err != nil {
 		return fmt.Errorf("read connection %s: %w", job.Args.ConnectionID, err)
 	}
-	app, err := w.source(ctx, conn, backup.WorkloadMail)
+	provider, err := w.provider(conn)
 	if err != nil {
 		return err
 	}
-	accounts, _, err := app.Accounts(ctx)
+	accounts, err := provider.accounts(ctx, conn)
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}

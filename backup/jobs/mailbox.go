@@ -42,10 +42,15 @@ func (w *backUp) Work(ctx context.Context, job *river.Job[backup.BackupJob]) err
 	if err != nil {
 		return fmt.Errorf("read connection %s: %w", mailbox.ConnectionID, err)
 	}
-	app, err := w.source(ctx, conn, backup.WorkloadMail)
+	provider, err := w.provider(conn)
 	if err != nil {
 		return err
 	}
+	source, err := provider.open(ctx, conn, mailbox)
+	if err != nil {
+		return err
+	}
+	defer source.Close() //nolint:errcheck // it was only read from
 	run := backup.Run{ID: backup.NewID[backup.RunID](), OrgID: mailbox.OrgID, MailboxID: mailbox.ID,
 		State: backup.RunRunning, Trigger: trigger(mailbox), StartedAt: time.Now(), BeatAt: time.Now()}
 	if err := w.Store.StartRun(ctx, run); errors.Is(err, backup.ErrConflict) {
@@ -53,7 +58,7 @@ func (w *backUp) Work(ctx context.Context, job *river.Job[backup.BackupJob]) err
 	} else if err != nil {
 		return fmt.Errorf("start run: %w", err)
 	}
-	result, runErr := w.run(ctx, mailbox, &run, app.Mailbox(mailbox.ProviderID))
+	result, runErr := w.run(ctx, mailbox, &run, source)
 	if err := w.finish(context.WithoutCancel(ctx), conn, run, result, runErr, ctx.Err() != nil); err != nil {
 		return fmt.Errorf("record run %s: %w", run.ID, err)
 	}
