@@ -23,6 +23,9 @@
 //   - Run: one attempt to back up a mailbox.
 //   - Snapshot: what a run kept; a mailbox as it was at one time.
 //   - Item: one message in a snapshot.
+//   - Restore: messages of a snapshot that are put back into a mailbox.
+//   - Restore permission: Microsoft's leave to write into mailboxes; an
+//     administrator gives it for restores, and it is given back after them.
 //   - Activity: what was done, by whom, for whom; append-only.
 //   - Problem: an error that a person can read and act on.
 package backup

@@ -23,6 +23,7 @@ type (
 	PasskeyID        string
 	SignInProviderID string
 	NotificationID   string
+	RestoreID        string
 )
 
 // NewID returns a fresh identifier of any of the identifier types: 26

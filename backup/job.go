@@ -157,3 +157,22 @@ type CollectJob struct{}
 
 // Kind names the job.
 func (CollectJob) Kind() string { return "collect" }
+
+// RestoreJob works on one restore.
+type RestoreJob struct {
+	OrgID     OrgID     `json:"org_id" river:"unique"`
+	RestoreID RestoreID `json:"restore_id" river:"unique"`
+}
+
+// Kind names the job.
+func (RestoreJob) Kind() string { return "restore" }
+
+// ReturnRestoreJob gives the restore permission of a connection back, once no
+// restore needs it or its time is over.
+type ReturnRestoreJob struct {
+	OrgID        OrgID        `json:"org_id" river:"unique"`
+	ConnectionID ConnectionID `json:"connection_id" river:"unique"`
+}
+
+// Kind names the job.
+func (ReturnRestoreJob) Kind() string { return "return_restore_permission" }

@@ -7,6 +7,7 @@ type Workload string
 const (
 	WorkloadMail     Workload = "mail"
 	WorkloadExchange Workload = "exchange" // the custom role's cmdlets; no mailbox content
+	WorkloadRestore  Workload = "restore"  // writes into mailboxes; its application exists only while restores run
 )
 
 // PermissionType says whether a permission acts for a signed-in person or by itself.
@@ -90,6 +91,11 @@ var workloadPermissions = map[Workload][]Permission{
 		{Name: "MailboxSettings.Read", Type: Application, ResourceID: ResourceGraph, ID: "40f97065-369a-49f4-947c-6a255697ae91", Workload: WorkloadMail, Standing: true,
 			Purpose: "Tell user mailboxes from shared mailboxes, rooms and equipment.",
 			Breaks:  "Shared mailboxes, rooms and equipment look like user mailboxes."},
+	},
+	WorkloadRestore: {
+		{Name: "Mail.ReadWrite", Type: Application, ResourceID: ResourceGraph, ID: "e2a3a72e-5f79-4c64-b1b1-878b674786c9", Workload: WorkloadRestore,
+			Purpose: "Put messages back into mailboxes. It cannot send. It is held only while a restore runs, for 24 hours at most.",
+			Breaks:  "Nothing can be restored to Microsoft 365. Backups and downloads do not need it."},
 	},
 	WorkloadExchange: {
 		{Name: "Exchange.ManageAsApp", Type: Application, ResourceID: ResourceExchange, ID: "dc50a0fb-09a3-484d-be87-e023b12c6440", Workload: WorkloadExchange, Standing: true,

@@ -16,6 +16,7 @@ const (
 	PurposeRole    Purpose = "role"     // makes the custom role whole again, nothing else
 	PurposeRenew   Purpose = "renew"    // Re-authenticate: consent to the main application again
 	PurposeRemove  Purpose = "remove"   // removes the applications of the named workloads from the tenant
+	PurposeRestore Purpose = "restore"  // gives the restore permission: makes the application that writes
 	PurposeCleanUp Purpose = "clean_up" // after a migration: removes the backup administrator and what the main application was granted for it
 )
 
@@ -58,6 +59,8 @@ func StepsOf(purpose Purpose, method Method, flow Flow, workloads []Workload) []
 		return []Step{StepConsent, StepDone}
 	case purpose == PurposeRemove:
 		return []Step{StepConsent, StepRemoveApplications, StepDone}
+	case purpose == PurposeRestore:
+		return []Step{StepConsent, StepCreateApplications, StepDone}
 	case purpose == PurposeCleanUp:
 		return []Step{StepConsent, StepRemoveAdministrator, StepDone}
 	case method == MethodBackupAdministrator:

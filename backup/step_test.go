@@ -30,6 +30,8 @@ func TestStepsOfEveryAuthorization(t *testing.T) {
 		{"repair of one", backup.PurposeRepair, backup.MethodServicePrincipal, backup.FlowAutomated, mail, []backup.Step{consent, create, done}},
 		{"role, by script", backup.PurposeRole, backup.MethodServicePrincipal, backup.FlowManual, nil, []backup.Step{script, verify, done}},
 		{"renewed consent", backup.PurposeRenew, backup.MethodServicePrincipal, backup.FlowAutomated, both, []backup.Step{consent, done}},
+		{"restore permission", backup.PurposeRestore, backup.MethodServicePrincipal, backup.FlowAutomated, []backup.Workload{backup.WorkloadRestore}, []backup.Step{consent, create, done}},
+		{"restore permission, legacy", backup.PurposeRestore, backup.MethodBackupAdministrator, backup.FlowManual, []backup.Workload{backup.WorkloadRestore}, []backup.Step{consent, create, done}},
 		{"removal", backup.PurposeRemove, backup.MethodServicePrincipal, backup.FlowAutomated, mail, []backup.Step{consent, backup.StepRemoveApplications, done}},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"holdfast/backup"
+	"holdfast/backup/engine"
 	"holdfast/store"
 	"holdfast/store/storetest"
 )
@@ -23,6 +24,7 @@ type theirs struct {
 	role    backup.CustomRole
 	auth    backup.Authorization
 	run     backup.Run
+	restore backup.Restore
 }
 
 func fillTheirs(t *testing.T, st *store.Store) theirs {
@@ -46,6 +48,11 @@ func fillTheirs(t *testing.T, st *store.Store) theirs {
 	must(err)
 	v.run = backup.Run{ID: "RUN", OrgID: v.w.Contoso.ID, MailboxID: v.mailbox.ID, State: backup.RunRunning, Trigger: "first", StartedAt: time.Now(), BeatAt: time.Now()}
 	must(st.StartRun(ctx, v.run))
+	must(st.ApplyCommit(ctx, v.w.Contoso.ID, v.mailbox.ID, engine.Delta{Seq: 1, At: time.Now(), NextNumber: 1}))
+	v.restore, err = st.StartRestore(ctx, backup.Restore{OrgID: v.w.Contoso.ID, MailboxID: v.mailbox.ID, Snapshot: 1, Scope: backup.RestoreMailbox,
+		TargetID: v.mailbox.ID, Place: backup.PlaceOriginal, State: backup.RestoreQueued}, v.w.Ada)
+	must(err)
+	must(st.SaveRestoreGrant(ctx, backup.RestoreGrant{OrgID: v.w.Contoso.ID, ConnectionID: conn.ID, AdminUPN: "admin@contoso.example", GrantedAt: time.Now(), EndsAt: time.Now()}))
 	return v
 }
 
@@ -88,8 +95,33 @@ func TestAnotherOrganizationReachesNothing(t *testing.T) {
 			"UpsertMailboxes": func(ctx context.Context) error {
 				return st.UpsertMailboxes(ctx, me, v.conn.ID, []backup.Mailbox{storetest.Account("b")})
 			},
-			"StartRun":  func(ctx context.Context) error { return st.StartRun(ctx, newRun) },
-			"BeatRun":   func(ctx context.Context) error { return st.BeatRun(ctx, run) },
+			"StartRun": func(ctx context.Context) error { return st.StartRun(ctx, newRun) },
+			"BeatRun":  func(ctx context.Context) error { return st.BeatRun(ctx, run) },
+			"StartRestore": func(ctx context.Context) error {
+				return one(st.StartRestore(ctx, backup.Restore{OrgID: me, MailboxID: v.mailbox.ID, Snapshot: 1, Scope: backup.RestoreMailbox, TargetID: v.mailbox.ID, Place: backup.PlaceOriginal}, by))
+			},
+			"Restore":      func(ctx context.Context) error { return one(st.Restore(ctx, me, v.restore.ID)) },
+			"BeginRestore": func(ctx context.Context) error { return one(st.BeginRestore(ctx, me, v.restore.ID)) },
+			"BeatRestore": func(ctx context.Context) error {
+				return one(st.BeatRestore(ctx, backup.Restore{OrgID: me, ID: v.restore.ID}))
+			},
+			"PauseRestore": func(ctx context.Context) error {
+				return st.PauseRestore(ctx, backup.Restore{OrgID: me, ID: v.restore.ID})
+			},
+			"FinishRestore": func(ctx context.Context) error {
+				return st.FinishRestore(ctx, backup.Restore{OrgID: me, ID: v.restore.ID})
+			},
+			"CancelRestore": func(ctx context.Context) error { return st.CancelRestore(ctx, me, v.restore.ID, by) },
+			"RetryRestore": func(ctx context.Context) error {
+				return st.RetryRestore(ctx, me, v.restore.ID, backup.RestoreQueued, by)
+			},
+			"RestoreGrant": func(ctx context.Context) error { return one(st.RestoreGrant(ctx, me, v.conn.ID)) },
+			"SaveRestoreGrant": func(ctx context.Context) error {
+				return st.SaveRestoreGrant(ctx, backup.RestoreGrant{OrgID: me, ConnectionID: v.conn.ID})
+			},
+			"ReturnRestoreGrant": func(ctx context.Context) error {
+				return st.ReturnRestoreGrant(ctx, backup.RestoreGrant{OrgID: me, ConnectionID: v.conn.ID})
+			},
 			"FinishRun": func(ctx context.Context) error { return st.FinishRun(ctx, run, func(*backup.Mailbox) {}) },
 		}
 		for name, call := range calls {

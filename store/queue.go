@@ -13,10 +13,12 @@ import (
 	"holdfast/backup"
 )
 
-// The queues: backups never hold up a person in the wizard.
+// The queues: backups never hold up a person in the wizard, or one who waits for
+// a restore.
 const (
-	QueueBackup = "backup"
-	QueueSetup  = "setup"
+	QueueBackup  = "backup"
+	QueueSetup   = "setup"
+	QueueRestore = "restore"
 )
 
 // River returns a client of the job queue in this database.
@@ -29,8 +31,11 @@ func insertOpts(args river.JobArgs) *river.InsertOpts {
 	opts := &river.InsertOpts{Queue: QueueSetup, MaxAttempts: 6, UniqueOpts: river.UniqueOpts{ByArgs: true, ByState: []rivertype.JobState{
 		rivertype.JobStateAvailable, rivertype.JobStatePending, rivertype.JobStateRunning, rivertype.JobStateRetryable, rivertype.JobStateScheduled,
 	}}}
-	if args.Kind() == (backup.BackupJob{}).Kind() {
+	switch args.Kind() {
+	case (backup.BackupJob{}).Kind():
 		opts.Queue, opts.MaxAttempts = QueueBackup, 1
+	case (backup.RestoreJob{}).Kind():
+		opts.Queue, opts.MaxAttempts = QueueRestore, 1
 	}
 	return opts
 }
