@@ -69,7 +69,7 @@ func (w *Writer) Commit(ctx context.Context, c Commit) (Committed, error) {
 	if err := w.flush(ctx); err != nil {
 		return Committed{}, err
 	}
-	if err := w.fresh(ctx); err != nil {
+	if err := errors.Join(w.fresh(ctx), notMoved(ctx, w.r.storage)); err != nil {
 		return Committed{}, err
 	}
 	c.Packs, c.At = w.done, time.UnixMilli(c.At.UnixMilli()).UTC()

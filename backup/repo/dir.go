@@ -105,7 +105,7 @@ func (d *Dir) sync(name string) error {
 
 // Create implements Storage.
 func (d *Dir) Create(_ context.Context, key string) (Upload, error) {
-	if !validKey(key) {
+	if !ValidKey(key) {
 		return nil, badKey(key)
 	}
 	if err := d.mkdir(path.Dir(key)); err != nil {
@@ -153,7 +153,7 @@ func (u *dirUpload) Abort() {
 
 // Open implements Storage.
 func (d *Dir) Open(ctx context.Context, key string, offset, length int64) (io.ReadCloser, error) {
-	if !validKey(key) {
+	if !ValidKey(key) {
 		return nil, badKey(key)
 	}
 	if _, err := d.Stat(ctx, key); err != nil {
@@ -177,7 +177,7 @@ func (d *Dir) Open(ctx context.Context, key string, offset, length int64) (io.Re
 
 // Stat implements Storage.
 func (d *Dir) Stat(_ context.Context, key string) (int64, error) {
-	if !validKey(key) {
+	if !ValidKey(key) {
 		return 0, badKey(key)
 	}
 	info, err := d.root.Stat(key)
@@ -196,7 +196,7 @@ func (d *Dir) List(ctx context.Context, prefix string) iter.Seq2[Entry, error] {
 		start := strings.TrimSuffix(prefix, "/")
 		if start == "" {
 			start = "."
-		} else if !validKey(start) {
+		} else if !ValidKey(start) {
 			yield(Entry{}, badKey(prefix))
 			return
 		}

@@ -7,6 +7,7 @@
 // Objects and their keys, the same on every Storage:
 //
 //	format.json                    identifier and version
+//	moved.json                     only where the repository was moved away: where it went
 //	t/<tenant>/d/<2 hex>/<pack>    packs of content
 //	t/<tenant>/m/<2 hex>/<pack>    packs of metadata, so that listings and rebuilds never read content
 //	t/<tenant>/c/<source>/<seq>    commits: the restore points

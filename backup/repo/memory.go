@@ -23,7 +23,7 @@ func NewMemory() *Memory { return &Memory{objects: map[string][]byte{}} }
 
 // Create implements Storage.
 func (m *Memory) Create(_ context.Context, key string) (Upload, error) {
-	if !validKey(key) {
+	if !ValidKey(key) {
 		return nil, badKey(key)
 	}
 	return &memoryUpload{memory: m, key: key}, nil
@@ -51,7 +51,7 @@ func (u *memoryUpload) Abort() {}
 
 // Open implements Storage.
 func (m *Memory) Open(_ context.Context, key string, offset, length int64) (io.ReadCloser, error) {
-	if !validKey(key) {
+	if !ValidKey(key) {
 		return nil, badKey(key)
 	}
 	m.mu.Lock()
@@ -69,7 +69,7 @@ func (m *Memory) Open(_ context.Context, key string, offset, length int64) (io.R
 
 // Stat implements Storage.
 func (m *Memory) Stat(_ context.Context, key string) (int64, error) {
-	if !validKey(key) {
+	if !ValidKey(key) {
 		return 0, badKey(key)
 	}
 	m.mu.Lock()

@@ -59,12 +59,20 @@ type Repository struct {
 }
 
 // Open opens the repository in storage, making it on first use. A repository
-// that needs a newer program is refused with a sentence that says so.
+// that needs a newer program, or was moved elsewhere, is refused with a sentence
+// that says so.
 func Open(ctx context.Context, storage Storage, keys KeyStore, index Index, options Options) (*Repository, error) {
 	f, err := openFormat(ctx, storage)
 	if err != nil {
 		return nil, err
 	}
+	if err := notMoved(ctx, storage); err != nil {
+		return nil, err
+	}
+	return newRepository(storage, keys, index, options, f.ID)
+}
+
+func newRepository(storage Storage, keys KeyStore, index Index, options Options, id string) (*Repository, error) {
 	if options.TargetPack <= 0 {
 		options.TargetPack = targetPack
 	}
@@ -77,7 +85,7 @@ func Open(ctx context.Context, storage Storage, keys KeyStore, index Index, opti
 		return nil, fmt.Errorf("make decompressor: %w", err)
 	}
 	return &Repository{storage: storage, index: index, keys: keyring{store: keys, keys: map[string][]byte{}}, options: options,
-		id: f.ID, encoder: encoder, decoder: decoder}, nil
+		id: id, encoder: encoder, decoder: decoder}, nil
 }
 
 // ID returns the repository's random identifier.
@@ -115,7 +123,7 @@ func (r *Repository) expand(data []byte) ([]byte, error) {
 
 // validName says whether a tenant or source can be part of a key.
 func validName(name string) error {
-	if len(name) > maxNameBytes || !validKey(name) || strings.Contains(name, "/") {
+	if len(name) > maxNameBytes || !ValidKey(name) || strings.Contains(name, "/") {
 		return fmt.Errorf("%q can't be the name of a tenant or source", name)
 	}
 	return nil

@@ -14,6 +14,8 @@ var (
 	ErrExist = errors.New("object exists")
 	// ErrNotExist says that there is no object with the key.
 	ErrNotExist = errors.New("object does not exist")
+	// ErrRetained says that an object can't be deleted before its lock ends.
+	ErrRetained = errors.New("object is locked")
 )
 
 // Storage keeps objects under keys like "t/org/d/0a/0a1b…". An object is
@@ -31,8 +33,17 @@ type Storage interface {
 	// slash or is empty. Those below one folder come together, and in order of
 	// their names within it.
 	List(ctx context.Context, prefix string) iter.Seq2[Entry, error]
-	// Delete removes an object, or returns ErrNotExist.
+	// Delete removes an object, or returns ErrNotExist, or ErrRetained if it is a
+	// Locker's and locked.
 	Delete(ctx context.Context, key string) error
+}
+
+// Locker is a Storage that keeps lasting objects from being deleted for a time.
+type Locker interface {
+	Storage
+	// Extend prolongs the lock of an object if less than half of its time
+	// remains, and says whether it did.
+	Extend(ctx context.Context, key string) (bool, error)
 }
 
 // Entry is an object in a listing.
@@ -89,9 +100,20 @@ func get(ctx context.Context, s Storage, key string, offset, length, limit int64
 	return data, nil
 }
 
-// validKey says whether every segment of a key is a plain name that does not
+// Lasting says whether an object is one that a Locker locks: a pack, a commit,
+// or format.json. The deletion log is not: without it, what was condemned waits
+// anew.
+func Lasting(key string) bool {
+	if key == formatKey {
+		return true
+	}
+	part := strings.SplitN(key, "/", 4)
+	return len(part) == 4 && part[0] == "t" && (part[2] == "d" || part[2] == "m" || part[2] == "c")
+}
+
+// ValidKey says whether every segment of a key is a plain name that does not
 // begin with a dot.
-func validKey(key string) bool {
+func ValidKey(key string) bool {
 	for segment := range strings.SplitSeq(key, "/") {
 		if segment == "" || segment[0] == '.' {
 			return false

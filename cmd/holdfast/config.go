@@ -27,7 +27,9 @@ type config struct {
 	PublicURL    string // how browsers reach it, without a path
 	Data         string // folder for database, repository and keys
 	Database     string // SQLite path or postgres:// URL
-	Repository   string // folder of the repository
+	Repository   string // folder of the repository, or address of its bucket
+	S3           s3Keys
+	Lock         lockConfig
 	KeyFile      string // root key
 	Role         string // web, worker or "" for both
 	TLSCert      string
@@ -39,6 +41,8 @@ type config struct {
 	Workers      int           // mailboxes backed up at the same time
 	LogLevel     slog.Level
 	Microsoft    microsoftConfig
+
+	place place // what Repository says
 }
 
 // microsoftConfig is the registration of Holdfast at Microsoft.
@@ -68,9 +72,14 @@ func (c config) worker() bool { return c.Role != roleWeb }
 
 // flags declares the flags that all commands which open the store share.
 func (c *config) flags(fs *flag.FlagSet) {
+	c.dataFlags(fs)
+	c.repositoryFlags(fs)
+}
+
+// dataFlags declares the flags of database and keys.
+func (c *config) dataFlags(fs *flag.FlagSet) {
 	fs.StringVar(&c.Data, "data", "holdfast-data", "folder for database, repository and keys")
 	fs.StringVar(&c.Database, "database", "", "SQLite file or postgres:// URL (default DATA/holdfast.db)")
-	fs.StringVar(&c.Repository, "repository", "", "folder of the backed-up data (default DATA/repository)")
 	fs.StringVar(&c.KeyFile, "key-file", "", "root key, made on first start (default DATA/root.key)")
 	fs.TextVar(&c.LogLevel, "log-level", slog.LevelInfo, "debug, info, warn or error")
 }
@@ -136,14 +145,11 @@ func (c *config) complete() error {
 	if c.Database == "" {
 		c.Database = filepath.Join(c.Data, "holdfast.db")
 	}
-	if c.Repository == "" {
-		c.Repository = filepath.Join(c.Data, "repository")
-	}
 	if c.KeyFile == "" {
 		c.KeyFile = filepath.Join(c.Data, "root.key")
 	}
-	if strings.Contains(c.Repository, "://") {
-		return fmt.Errorf("-repository %q is not a folder: this version keeps the repository in a folder", c.Repository)
+	if err := c.completeRepository(); err != nil {
+		return err
 	}
 	if err := os.MkdirAll(c.Data, 0o700); err != nil {
 		return fmt.Errorf("make the data folder: %w", err)

@@ -38,6 +38,8 @@ const usage = `Usage: holdfast COMMAND [flags]
   verify        check the repository: structure, or every byte with -all
   rebuild       make the catalog of an organization anew from the repository
   gc            delete what killed runs left in the repository, two days after it was found
+  replicate     copy the repository to another folder or bucket, or what that lacks of it
+  move          the same, after which the old place takes no more backups
   key           recovery keys and recovery kits: generate, export, check, import
   audit verify  check that no entry of an activity log was changed or removed
   version       print the version
@@ -66,6 +68,10 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 		return rebuild(ctx, rest, getenv, stdout, stderr)
 	case "gc":
 		return gc(ctx, rest, getenv, stdout, stderr)
+	case "replicate":
+		return replicate(ctx, rest, getenv, stdout, stderr)
+	case "move":
+		return move(ctx, rest, getenv, stdout, stderr)
 	case "key":
 		return key(ctx, rest, getenv, stdout, stderr)
 	case "audit":

@@ -109,15 +109,15 @@ func openData(ctx context.Context, c config, log *slog.Logger) (*store.Store, *e
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	dir, err := repo.OpenDir(c.Repository)
+	storage, err := c.place.open(ctx)
 	if err != nil {
 		st.Close()
 		return nil, nil, nil, fmt.Errorf("open the repository: %w", err)
 	}
-	repository, err := repo.Open(ctx, dir, st, st, repo.Options{})
+	repository, err := repo.Open(ctx, storage, st, st, repo.Options{})
 	if err != nil {
 		st.Close()
-		return nil, nil, nil, fmt.Errorf("open the repository in %s: %w", c.Repository, err)
+		return nil, nil, nil, fmt.Errorf("open the repository in %s: %w", c.place, err)
 	}
 	return st, &engine.Engine{Repo: repository, Catalog: st, Log: log}, key, nil
 }
@@ -172,8 +172,10 @@ func (p *parts) handler() (http.Handler, error) {
 		Secure: u.Scheme == "https", TrustedProxies: p.config.Proxies, PublicURL: p.config.PublicURL, Log: p.log,
 		FactorOptional: p.config.SecondFactor == factorOptional, Ready: p.engine.Repo.Ready,
 		Storage: func() (place string, free, total int64) {
-			free, total = diskOf(p.config.Repository)
-			return p.config.Repository, free, total
+			if folder := p.config.place.folder; folder != "" {
+				free, total = diskOf(folder)
+			}
+			return p.config.place.String(), free, total
 		},
 	}
 	if p.metrics != nil {

@@ -1,0 +1,324 @@
+package repo
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// Replication is how far a replication is, and in the end what it did.
+type Replication struct {
+	Objects int   // of the source
+	Bytes   int64 // of them
+	There   int   // that are at the target, with those that were before
+	Copied  int   // by this call
+	Written int64 // bytes of the copied
+	Damaged []string
+}
+
+// Sums are the SHA-256 that commits say packs have, by key.
+type Sums map[string][]byte
+
+const copiers = 8 // objects copied at the same time
+
+// Replicate copies the objects that to lacks. Since objects never change it can
+// be interrupted and repeated at any time, also while the source is written to:
+// what it copies last, a commit, names only what it has copied before. A pack
+// that is not what sums says is copied as it is, since the rest of it can be
+// read, and named in Damaged. Progress may be nil; it is not called concurrently.
+func Replicate(ctx context.Context, from, to Storage, sums Sums, progress func(Replication)) (Replication, error) {
+	c := copier{from: from, to: to, sums: sums, progress: progress}
+	if err := c.copyFormat(ctx); err != nil {
+		return c.state, err
+	}
+	// Commits are listed first and copied last: the packs that one names were
+	// there before it.
+	plan, err := c.plan(ctx)
+	if err != nil {
+		return c.state, err
+	}
+	for _, step := range plan {
+		g, ctx := errgroup.WithContext(ctx)
+		g.SetLimit(copiers)
+		for _, chain := range step {
+			g.Go(func() error { return c.copyChain(ctx, chain) })
+		}
+		if err := g.Wait(); err != nil {
+			return c.state, err
+		}
+	}
+	return c.state, nil
+}
+
+type copier struct {
+	from, to Storage
+	sums     Sums
+	progress func(Replication)
+	there    map[string]int64 // bytes of the objects at the target
+
+	mu    sync.Mutex
+	state Replication
+}
+
+// copyFormat begins a target with the source's format.json, and refuses one
+// that is another repository.
+func (c *copier) copyFormat(ctx context.Context) error {
+	data, err := get(ctx, c.from, formatKey, 0, -1, maxFormat)
+	if errors.Is(err, ErrNotExist) {
+		return errors.New("there is no repository to copy from")
+	}
+	if err != nil {
+		return fmt.Errorf("read %s: %w", formatKey, err)
+	}
+	if _, err := parseFormat(data); err != nil {
+		return err
+	}
+	err = put(ctx, c.to, formatKey, data)
+	if !errors.Is(err, ErrExist) {
+		return err
+	}
+	there, err := get(ctx, c.to, formatKey, 0, -1, maxFormat)
+	if err != nil {
+		return fmt.Errorf("read %s of the target: %w", formatKey, err)
+	}
+	if !bytes.Equal(there, data) {
+		return errors.New("the target has another repository already: give an empty place, or the one of an earlier replication")
+	}
+	return nil
+}
+
+// plan lists what has to be copied, in steps one after the other. A step has
+// chains that are copied at the same time, each in its order.
+func (c *copier) plan(ctx context.Context) ([][][]Entry, error) {
+	var tenants []string
+	var commits, logs, packs [][]Entry
+	chains := map[string]int{}
+	for e, err := range c.from.List(ctx, "t/") {
+		if err != nil {
+			return nil, fmt.Errorf("list the source: %w", err)
+		}
+		part := strings.SplitN(e.Key, "/", 5)
+		if len(tenants) == 0 || tenants[len(tenants)-1] != part[1] {
+			tenants = append(tenants, part[1])
+		}
+		if len(part) < 4 || part[2] != "c" {
+			continue
+		}
+		chain := part[1] + "/" + part[3]
+		if _, ok := chains[chain]; !ok {
+			chains[chain] = len(commits)
+			commits = append(commits, nil)
+		}
+		commits[chains[chain]] = append(commits[chains[chain]], e)
+	}
+	for _, tenant := range tenants {
+		log, err := c.list(ctx, logPrefix(tenant))
+		if err != nil {
+			return nil, err
+		}
+		logs = append(logs, log)
+		for _, kind := range []PackKind{PackData, PackMeta} {
+			list, err := c.list(ctx, fmt.Sprintf("t/%s/%c/", tenant, kind))
+			if err != nil {
+				return nil, err
+			}
+			for _, e := range list {
+				packs = append(packs, []Entry{e})
+			}
+		}
+	}
+	steps := [][][]Entry{packs, logs, commits}
+	return steps, c.count(ctx, steps)
+}
+
+func (c *copier) list(ctx context.Context, prefix string) ([]Entry, error) {
+	var list []Entry
+	for e, err := range c.from.List(ctx, prefix) {
+		if err != nil {
+			return nil, fmt.Errorf("list the source: %w", err)
+		}
+		list = append(list, e)
+	}
+	return list, nil
+}
+
+// count finds what is at the target and how much there is.
+func (c *copier) count(ctx context.Context, steps [][][]Entry) error {
+	c.there = map[string]int64{}
+	for e, err := range c.to.List(ctx, "t/") {
+		if err != nil {
+			return fmt.Errorf("list the target: %w", err)
+		}
+		c.there[e.Key] = e.Size
+	}
+	for _, step := range steps {
+		for _, chain := range step {
+			for _, e := range chain {
+				c.state.Objects++
+				c.state.Bytes += e.Size
+			}
+		}
+	}
+	return nil
+}
+
+func (c *copier) copyChain(ctx context.Context, chain []Entry) error {
+	for _, e := range chain {
+		if size, ok := c.there[e.Key]; ok {
+			if size != e.Size {
+				return damaged(e.Key, fmt.Sprintf("it has %d bytes at the source and %d at the target", e.Size, size))
+			}
+			c.done(e, false, "")
+			continue
+		}
+		sum, err := c.copy(ctx, e.Key)
+		if errors.Is(err, ErrNotExist) {
+			continue // collected at the source meanwhile: no commit needs it
+		}
+		if err != nil {
+			return fmt.Errorf("copy %s: %w", e.Key, err)
+		}
+		broken := ""
+		if want, ok := c.sums[e.Key]; ok && !bytes.Equal(want, sum) {
+			broken = e.Key
+		}
+		c.done(e, true, broken)
+	}
+	return nil
+}
+
+// copy copies an object and returns its SHA-256.
+func (c *copier) copy(ctx context.Context, key string) ([]byte, error) {
+	r, err := c.from.Open(ctx, key, 0, -1)
+	if err != nil {
+		return nil, err
+	}
+	defer r.Close()
+	u, err := c.to.Create(ctx, key)
+	if err != nil {
+		return nil, err
+	}
+	defer u.Abort()
+	sum := sha256.New()
+	if _, err := io.Copy(io.MultiWriter(sum, u), r); err != nil {
+		return nil, err
+	}
+	// Somebody else who replicates may have been faster.
+	if err := u.Commit(ctx); err != nil && !errors.Is(err, ErrExist) {
+		return nil, err
+	}
+	return sum.Sum(nil), nil
+}
+
+func (c *copier) done(e Entry, copied bool, broken string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.state.There++
+	if copied {
+		c.state.Copied++
+		c.state.Written += e.Size
+	}
+	if broken != "" {
+		c.state.Damaged = append(c.state.Damaged, broken)
+	}
+	if c.progress != nil {
+		c.progress(c.state)
+	}
+}
+
+// ReadSums reads from the commits in a storage which SHA-256 packs have. Packs
+// of commits that can't be read are left out; if that is all of them, the keys
+// are wrong and it returns an error.
+func ReadSums(ctx context.Context, storage Storage, keys KeyStore) (Sums, error) {
+	r, err := newRepository(storage, keys, nil, Options{}, "")
+	if err != nil {
+		return nil, err
+	}
+	tenants, err := r.Tenants(ctx)
+	if err != nil {
+		return nil, err
+	}
+	sums, read := Sums{}, 0
+	var unread error
+	for _, tenant := range tenants {
+		sources, err := r.Sources(ctx, tenant)
+		if err != nil {
+			return nil, err
+		}
+		for _, source := range sources {
+			for c, err := range r.Commits(ctx, tenant, source, 0) {
+				if err != nil {
+					unread = err // Verify names it; its packs are copied unchecked
+					continue
+				}
+				read++
+				for _, p := range c.Packs {
+					sums[packKey(tenant, p.Kind, p.ID)] = p.SHA256
+				}
+			}
+		}
+	}
+	if read == 0 && unread != nil {
+		return nil, fmt.Errorf("no snapshot can be read: %w", unread)
+	}
+	return sums, ctx.Err()
+}
+
+// movedKey is the object that says that a repository was moved elsewhere.
+const movedKey = "moved.json"
+
+// moved is moved.json.
+type moved struct {
+	To string    `json:"to"` // in words for a person
+	At time.Time `json:"at"`
+}
+
+// ErrMoved says that the repository is elsewhere now. Its text says where.
+var ErrMoved = errors.New("the repository was moved")
+
+// Move replicates a repository, and lets nobody commit to the source any more.
+// place says in words where it went. Interrupted, it is called again.
+func Move(ctx context.Context, from, to Storage, place string, sums Sums, progress func(Replication)) (Replication, error) {
+	first, err := Replicate(ctx, from, to, sums, progress)
+	if err != nil {
+		return first, err
+	}
+	data, err := json.Marshal(moved{To: place, At: time.Now().UTC()})
+	if err != nil {
+		return first, fmt.Errorf("encode %s: %w", movedKey, err)
+	}
+	if err := put(ctx, from, movedKey, data); err != nil && !errors.Is(err, ErrExist) {
+		return first, fmt.Errorf("mark the source as moved: %w", err)
+	}
+	// What was committed before the mark.
+	last, err := Replicate(ctx, from, to, sums, progress)
+	last.Copied += first.Copied
+	last.Written += first.Written
+	last.Damaged = append(first.Damaged, last.Damaged...)
+	return last, err
+}
+
+// notMoved returns ErrMoved if the repository in storage was moved.
+func notMoved(ctx context.Context, storage Storage) error {
+	data, err := get(ctx, storage, movedKey, 0, -1, maxFormat)
+	if errors.Is(err, ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("read %s: %w", movedKey, err)
+	}
+	var m moved
+	if err := json.Unmarshal(data, &m); err != nil {
+		return damaged(movedKey, "it can't be decoded")
+	}
+	return fmt.Errorf("%w to %s on %s: set -repository to that place", ErrMoved, m.To, m.At.Format(time.DateOnly))
+}
