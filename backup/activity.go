@@ -3,7 +3,9 @@ package backup
 import "time"
 
 // Entry is one line of the activity log. Entries of an organization form a
-// hash chain: Hash = SHA-256(previous hash ‖ canonical JSON of the entry).
+// hash chain: Hash = SHA-256(previous hash ‖ canonical JSON of the entry). Its
+// end is sealed under the root key, so that whoever can only write to the
+// database cannot compute it anew.
 type Entry struct {
 	ID        ActivityID
 	PartnerID PartnerID

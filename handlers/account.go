@@ -203,24 +203,17 @@ func (s *Server) newCodes(w http.ResponseWriter, r *http.Request) error {
 
 // endSession signs out one browser of the person.
 func (s *Server) endSession(w http.ResponseWriter, r *http.Request) error {
-	a := actor(r)
-	if err := s.Store.EndSession(r.Context(), a.Person.ID, backup.SessionID(r.PathValue("session"))); err != nil && !errors.Is(err, backup.ErrNotFound) {
+	err := s.Store.EndOwnSession(r.Context(), actor(r), backup.SessionID(r.PathValue("session")))
+	if err != nil && !errors.Is(err, backup.ErrNotFound) { // it may have ended by itself
 		return err
-	}
-	if err := s.Store.RecordBy(r.Context(), a, a.HomeOrg(), "session.end", a.Person.Email, ""); err != nil {
-		return fmt.Errorf("record the end of the session: %w", err)
 	}
 	return s.redirect(w, r, "/account", "That browser is signed out.")
 }
 
 // endSessions signs out all other browsers of the person.
 func (s *Server) endSessions(w http.ResponseWriter, r *http.Request) error {
-	a := actor(r)
-	if err := s.Store.EndSessions(r.Context(), a.Person.ID, a.Session); err != nil {
+	if err := s.Store.EndOtherSessions(r.Context(), actor(r)); err != nil {
 		return err
-	}
-	if err := s.Store.RecordBy(r.Context(), a, a.HomeOrg(), "session.end_all", a.Person.Email, ""); err != nil {
-		return fmt.Errorf("record the end of the sessions: %w", err)
 	}
 	return s.redirect(w, r, "/account", "All other browsers are signed out.")
 }

@@ -87,38 +87,27 @@ func (s *Server) signIn(w http.ResponseWriter, r *http.Request) error {
 	if err := s.Store.RecordSignIn(ctx, keys[0].name, true); err != nil {
 		return fmt.Errorf("forget failed sign-ins: %w", err)
 	}
+	return s.passwordProved(w, r, person, v.Next, "")
+}
+
+// passwordProved signs in a person whose password was right, or asks for the
+// second factor first. What is shown once on the next page is flash.
+func (s *Server) passwordProved(w http.ResponseWriter, r *http.Request, person backup.Person, next, flash string) error {
 	if person.Factors > 0 {
-		return s.askFactor(w, r, person.ID, v.Next)
+		return s.askFactor(w, r, person.ID, next, flash)
 	}
-	return s.enter(w, r, person.ID, v.Next, "")
+	return s.enter(w, r, backup.Session{PersonID: person.ID, Via: backup.ViaPassword}, "password", next, flash)
 }
 
-// enter signs a person in whose password was right, and leads on.
-func (s *Server) enter(w http.ResponseWriter, r *http.Request, person backup.PersonID, next, flash string) error {
-	return s.enterVia(w, r, backup.Session{PersonID: person, Via: backup.ViaPassword}, next, flash)
-}
-
-// enterVia signs a person in by whatever fresh says, and leads on.
-func (s *Server) enterVia(w http.ResponseWriter, r *http.Request, fresh backup.Session, next, flash string) error {
-	ctx, address := r.Context(), visitOf(r).address
-	id, err := s.sessions.start(w, r, fresh, address)
+// enter signs a person in by whatever fresh says, and leads on; how is that in
+// words, for the log.
+func (s *Server) enter(w http.ResponseWriter, r *http.Request, fresh backup.Session, how, next, flash string) error {
+	id, err := s.sessions.start(w, r, fresh, how, visitOf(r).address)
 	if err != nil {
 		return fmt.Errorf("start a session: %w", err)
 	}
-	fresh.ID = id
-	a, err := s.Store.Actor(ctx, fresh)
-	if err != nil {
-		return fmt.Errorf("read the person who signed in: %w", err)
-	}
-	a.Address = address
-	if err := s.Store.SignedIn(ctx, a.Person.ID); err != nil {
-		return fmt.Errorf("note the sign-in: %w", err)
-	}
-	if err := s.Store.RecordBy(ctx, a, a.Org.ID, "sign_in", a.Person.Email, "by "+fresh.Via); err != nil {
-		return fmt.Errorf("record the sign-in: %w", err)
-	}
 	if flash != "" {
-		if err := s.Store.SaveSessionValues(ctx, id, map[string]string{flashKey: flash}); err != nil {
+		if err := s.Store.SaveSessionValues(r.Context(), id, map[string]string{flashKey: flash}); err != nil {
 			return fmt.Errorf("keep the message: %w", err)
 		}
 	}

@@ -24,12 +24,12 @@ const halfLife = 10 * time.Minute
 const nextKey = "next"
 
 // askFactor keeps that the password was right, and asks for the second factor.
-func (s *Server) askFactor(w http.ResponseWriter, r *http.Request, person backup.PersonID, next string) error {
-	id, err := s.sessions.start(w, r, backup.Session{PersonID: person, Half: true}, visitOf(r).address)
+func (s *Server) askFactor(w http.ResponseWriter, r *http.Request, person backup.PersonID, next, flash string) error {
+	id, err := s.sessions.start(w, r, backup.Session{PersonID: person, Half: true}, "", visitOf(r).address)
 	if err != nil {
 		return fmt.Errorf("start a half session: %w", err)
 	}
-	if err := s.Store.SaveSessionValues(r.Context(), id, map[string]string{nextKey: next}); err != nil {
+	if err := s.Store.SaveSessionValues(r.Context(), id, map[string]string{nextKey: next, flashKey: flash}); err != nil {
 		return fmt.Errorf("keep where to go on: %w", err)
 	}
 	http.Redirect(w, r, "/sign-in/factor", http.StatusSeeOther)
@@ -76,9 +76,10 @@ func (s *Server) checkFactor(w http.ResponseWriter, r *http.Request) error {
 		return s.factorPage(w, r, http.StatusTooManyRequests, fmt.Sprintf("Too many wrong codes. Wait %d minutes and try again.", int((wait+time.Minute-1)/time.Minute)))
 	}
 	code := r.PostFormValue("code")
-	ok, flash := false, ""
+	ok, how, flash := false, "password and authenticator app", s.valueOf(r, flashKey)
 	if recovery := r.PostFormValue("recovery"); recovery != "" {
 		ok, err = s.Store.UseRecoveryCode(ctx, half.PersonID, recovery)
+		how = "password and recovery code"
 		flash = "You used a recovery code. It does not work again; see My account for how many are left."
 	} else {
 		ok, err = s.checkTOTP(ctx, half.PersonID, code, time.Now())
@@ -97,7 +98,7 @@ func (s *Server) checkFactor(w http.ResponseWriter, r *http.Request) error {
 			return fmt.Errorf("forget wrong codes: %w", err)
 		}
 	}
-	return s.enter(w, r, half.PersonID, ownPath(s.valueOf(r, nextKey)), flash)
+	return s.enter(w, r, backup.Session{PersonID: half.PersonID, Via: backup.ViaPassword}, how, ownPath(s.valueOf(r, nextKey)), flash)
 }
 
 // refused records a sign-in that failed, for a known person in the log of

@@ -13,6 +13,7 @@ import (
 
 	"holdfast/backup"
 	"holdfast/handlers"
+	"holdfast/store"
 )
 
 // appOf sets an authenticator app up and returns its key and the recovery codes.
@@ -268,4 +269,31 @@ func TestHalfSessionsEndSoon(t *testing.T) {
 	if res, _ := b.get("/sign-in/factor"); res.Header.Get("Location") != "/sign-in" {
 		t.Errorf("half a session after 11 minutes = %d %s, want to start again", res.StatusCode, res.Header.Get("Location"))
 	}
+}
+
+// A link that was sent by e-mail stands for the password: whoever reads the
+// mailbox still lacks the second factor.
+func TestALinkDoesNotReplaceTheSecondFactor(t *testing.T) {
+	p := newPortal(t)
+	key, _ := appOf(t, p.as(adeleMail))
+	token, err := p.store.NewSetUpLink(t.Context(), store.SetUpLink{Purpose: store.SetUpMailed, PersonID: p.people[adeleMail].ID, ExpiresAt: time.Now().Add(time.Hour)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := p.browser()
+	res, _ := b.post("/set-up/"+token.Reveal(), url.Values{"password": {"a thief's own words"}, "again": {"a thief's own words"}})
+	if res.Header.Get("Location") != "/sign-in/factor" {
+		t.Errorf("the link leads to %d %s, want the second step", res.StatusCode, res.Header.Get("Location"))
+	}
+	if res, _ := b.get("/dashboard"); !strings.HasPrefix(res.Header.Get("Location"), "/sign-in") {
+		t.Errorf("/dashboard with the link alone = %d %s", res.StatusCode, res.Header.Get("Location"))
+	}
+	if res, _ = b.post("/sign-in/factor", url.Values{"code": {codeAt(t, key, time.Now())}}); res.StatusCode != http.StatusSeeOther {
+		t.Fatalf("with the second factor = %d, want 303", res.StatusCode)
+	}
+	_, doc := b.get("/dashboard")
+	says(t, doc, "Your password is set. You are signed in.")
+	_, doc = b.get("/activity")
+	says(t, doc, "Chose a password with a set-up link")
+	says(t, doc, "by password and authenticator app")
 }

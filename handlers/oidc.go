@@ -185,7 +185,7 @@ func (s *Server) leaveFor(w http.ResponseWriter, r *http.Request, p backup.SignI
 		err = s.keep(w, r, attemptKey, string(data))
 	} else {
 		var id backup.SessionID
-		if id, err = s.sessions.start(w, r, backup.Session{Half: true}, visitOf(r).address); err == nil {
+		if id, err = s.sessions.start(w, r, backup.Session{Half: true}, "", visitOf(r).address); err == nil {
 			err = s.Store.SaveSessionValues(r.Context(), id, map[string]string{attemptKey: string(data)})
 		}
 	}
@@ -315,7 +315,7 @@ func (s *Server) identified(w http.ResponseWriter, r *http.Request, p backup.Sig
 		}
 		return s.redirect(w, r, "/account", fmt.Sprintf("You can sign in with %s from now on.", p.Name))
 	case purposeInvited:
-		person, err := s.Store.UseSetUpIdentity(ctx, at.Link, id)
+		person, err := s.Store.UseSetUpIdentity(ctx, at.Link, id, visitOf(r).address)
 		switch {
 		case errors.Is(err, backup.ErrConflict):
 			return s.oidcFailed(w, r, at, fmt.Sprintf("%s at %s belongs to somebody else here. Use another account, or choose a password.", id.Shown, p.Name))
@@ -324,7 +324,7 @@ func (s *Server) identified(w http.ResponseWriter, r *http.Request, p backup.Sig
 		case err != nil:
 			return fmt.Errorf("use the set-up link: %w", err)
 		}
-		return s.enterVia(w, r, backup.Session{PersonID: person.ID, Via: backup.ViaOIDC}, "/", "You are signed in. Use "+p.Name+" from now on.")
+		return s.enter(w, r, backup.Session{PersonID: person.ID, Via: backup.ViaOIDC}, p.Name+" ("+p.Issuer+")", "/", "You are signed in. Use "+p.Name+" from now on.")
 	}
 	person, err := s.Store.PersonByIdentity(ctx, p.ID, id.Issuer, id.Subject)
 	if err == nil {
@@ -340,7 +340,7 @@ func (s *Server) identified(w http.ResponseWriter, r *http.Request, p backup.Sig
 	if err != nil {
 		return fmt.Errorf("find who signed in: %w", err)
 	}
-	return s.enterVia(w, r, backup.Session{PersonID: person.ID, Via: backup.ViaOIDC}, at.Next, "")
+	return s.enter(w, r, backup.Session{PersonID: person.ID, Via: backup.ViaOIDC}, p.Name+" ("+p.Issuer+")", at.Next, "")
 }
 
 // oidcFailed says on the page where it was started why a sign-in at an issuer

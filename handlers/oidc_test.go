@@ -259,8 +259,14 @@ func TestComingBackNeedsTheSameBrowserAndState(t *testing.T) {
 }
 
 func TestAnInvitationMayUseAnIssuer(t *testing.T) {
+	for _, purpose := range []string{store.SetUpPassword, store.SetUpMailed} {
+		t.Run(purpose, func(t *testing.T) { invitationByIssuer(t, purpose) })
+	}
+}
+
+func invitationByIssuer(t *testing.T, purpose string) {
 	p, i, start := withIssuer(t)
-	token, err := p.store.NewSetUpLink(t.Context(), store.SetUpLink{Purpose: store.SetUpPassword, PersonID: p.people[leeMail].ID, ExpiresAt: time.Now().Add(time.Hour)})
+	token, err := p.store.NewSetUpLink(t.Context(), store.SetUpLink{Purpose: purpose, PersonID: p.people[leeMail].ID, ExpiresAt: time.Now().Add(time.Hour)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -279,6 +285,8 @@ func TestAnInvitationMayUseAnIssuer(t *testing.T) {
 	if res, _ := b.get("/dashboard"); res.StatusCode != http.StatusOK {
 		t.Errorf("/dashboard = %d", res.StatusCode)
 	}
+	_, doc = p.as(adeleMail).get("/activity")
+	says(t, doc, "with a set-up link")
 	if res, _ := p.browser().get(link); res.StatusCode != http.StatusNotFound {
 		t.Errorf("the link again = %d, want used up", res.StatusCode)
 	}

@@ -80,7 +80,7 @@ func (s *Server) challenge(w http.ResponseWriter, r *http.Request, session backu
 		return fmt.Errorf("encode the ceremony: %w", err)
 	}
 	values := map[string]string{ceremonyKey: string(data)}
-	for _, key := range []string{nextKey} {
+	for _, key := range []string{nextKey, flashKey} {
 		if v := s.valueOf(r, key); v != "" {
 			values[key] = v
 		}
@@ -196,7 +196,7 @@ func (s *Server) beginPasskeySignIn(w http.ResponseWriter, r *http.Request) erro
 	if err != nil {
 		return fmt.Errorf("begin a sign-in by passkey: %w", err)
 	}
-	id, err := s.sessions.start(w, r, backup.Session{Half: true}, visitOf(r).address)
+	id, err := s.sessions.start(w, r, backup.Session{Half: true}, "", visitOf(r).address)
 	if err != nil {
 		return fmt.Errorf("start a half session: %w", err)
 	}
@@ -209,7 +209,7 @@ func (s *Server) passkeySignIn(w http.ResponseWriter, r *http.Request) error {
 	if s.passkeys == nil {
 		return backup.ErrNotFound
 	}
-	ctx, half, next := r.Context(), visitOf(r).half, s.valueOf(r, nextKey)
+	ctx, half, next, flash := r.Context(), visitOf(r).half, s.valueOf(r, nextKey), s.valueOf(r, flashKey)
 	if next == "" {
 		next = r.PostFormValue("next")
 	}
@@ -240,7 +240,11 @@ func (s *Server) passkeySignIn(w http.ResponseWriter, r *http.Request) error {
 	if err := s.Store.UsePasskey(ctx, user.person.ID, credential.ID, data); err != nil {
 		return fmt.Errorf("note the use of a passkey of %s: %w", user.person.ID, err)
 	}
-	return s.enterVia(w, r, backup.Session{PersonID: user.person.ID, Via: backup.ViaPasskey}, ownPath(next), "")
+	how := "passkey"
+	if half.PersonID != "" {
+		how = "password and passkey"
+	}
+	return s.enter(w, r, backup.Session{PersonID: user.person.ID, Via: backup.ViaPasskey}, how, ownPath(next), flash)
 }
 
 // answerPasskey finds whose passkey answered; person is "" if anybody may.

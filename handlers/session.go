@@ -114,8 +114,9 @@ func (s *sessionStore) Save(r *http.Request, w http.ResponseWriter, session *ses
 }
 
 // start begins a new session, of which fresh says whose it is, and ends the one that the browser
-// had, so that nobody can know its secret from before the sign-in.
-func (s *sessionStore) start(w http.ResponseWriter, r *http.Request, fresh backup.Session, address string) (backup.SessionID, error) {
+// had, so that nobody can know its secret from before the sign-in. A whole one is a sign-in; how
+// says by what.
+func (s *sessionStore) start(w http.ResponseWriter, r *http.Request, fresh backup.Session, how, address string) (backup.SessionID, error) {
 	old, err := s.Get(r, s.name)
 	if err != nil {
 		return "", err
@@ -127,10 +128,12 @@ func (s *sessionStore) start(w http.ResponseWriter, r *http.Request, fresh backu
 	}
 	now := time.Now()
 	fresh.CreatedAt, fresh.ExpiresAt, fresh.Address, fresh.Agent = now, now.Add(sessionIdle), address, r.UserAgent()
+	create := func() (backup.SessionID, backup.Secret, error) { return s.store.SignIn(r.Context(), fresh, how) }
 	if fresh.Half {
 		fresh.ExpiresAt = now.Add(halfLife)
+		create = func() (backup.SessionID, backup.Secret, error) { return s.store.CreateSession(r.Context(), fresh) }
 	}
-	id, secret, err := s.store.CreateSession(r.Context(), fresh)
+	id, secret, err := create()
 	if err != nil {
 		return "", err
 	}

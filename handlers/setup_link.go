@@ -80,7 +80,7 @@ func (s *Server) useSetUpLink(w http.ResponseWriter, r *http.Request) error {
 		a, err = s.Store.UseSetUpFirst(r.Context(), token, v.Partner, owner)
 		person = a.Person
 	} else {
-		person, err = s.Store.UseSetUpPassword(r.Context(), token, hash)
+		person, err = s.Store.UseSetUpPassword(r.Context(), token, hash, visitOf(r).address)
 	}
 	switch fields, ok := errors.AsType[backup.FieldErrors](err); {
 	case ok:
@@ -95,7 +95,9 @@ func (s *Server) useSetUpLink(w http.ResponseWriter, r *http.Request) error {
 	if v.First {
 		flash = "Holdfast is set up. Create your first organization."
 	}
-	return s.enter(w, r, person.ID, "/", flash)
+	// The link stands for the password alone: whoever reads somebody's mail does
+	// not get past their second factor.
+	return s.passwordProved(w, r, person, "/", flash)
 }
 
 // checkSetUp says what has to be corrected before anything is hashed.

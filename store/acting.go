@@ -113,12 +113,15 @@ func (s *Store) SetForbidActing(ctx context.Context, forbid bool, by backup.Acto
 	}
 	return s.inTx(ctx, func(tx *sql.Tx) error {
 		org, now := by.Org.ID, millis(time.Now())
+		was, err := one(ctx, tx, scanValue[bool], `SELECT forbid_acting FROM organizations WHERE id = $1`, org)
+		if err != nil {
+			return err
+		}
 		if err := execOne(ctx, tx, `UPDATE organizations SET forbid_acting = $1 WHERE id = $2`, forbid, org); err != nil {
 			return fmt.Errorf("forbid acting: %w", err)
 		}
-		detail := "with a reason, at any time"
+		words := map[bool]string{true: "only with leave", false: "with a reason, at any time"}
 		if forbid {
-			detail = "only with leave"
 			for _, query := range []string{`UPDATE actings SET ended_at = $1 WHERE org_id = $2 AND ended_at = 0`,
 				`UPDATE acting_requests SET until_at = $1 WHERE org_id = $2 AND until_at > $1`} {
 				if _, err := tx.ExecContext(ctx, query, now, org); err != nil {
@@ -126,7 +129,7 @@ func (s *Store) SetForbidActing(ctx context.Context, forbid bool, by backup.Acto
 				}
 			}
 		}
-		return s.record(ctx, tx, by, org, "organization.acting", "Acting for the organization", detail)
+		return s.record(ctx, tx, by, org, "organization.acting", "Acting for the organization", fromTo(words[was], words[forbid]))
 	})
 }
 

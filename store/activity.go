@@ -1,7 +1,7 @@
 package store
 
 import (
-	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"database/sql"
@@ -21,6 +21,11 @@ func chainOf(partner backup.PartnerID, org backup.OrgID) string {
 		return "org/" + string(org)
 	}
 	return "partner/" + string(partner)
+}
+
+// fromTo says in an entry's detail what a change made of what.
+func fromTo(before, after string) string {
+	return "before: " + cmp.Or(before, "nothing") + ", after: " + cmp.Or(after, "nothing")
 }
 
 // record appends an entry about org (or, if empty, the partner) by actor.
@@ -72,19 +77,22 @@ func (s *Store) append(ctx context.Context, tx *sql.Tx, e backup.Entry) error {
 		chain, make([]byte, sha256.Size)); err != nil {
 		return fmt.Errorf("start activity chain: %w", err)
 	}
-	var previous []byte
-	if err := tx.QueryRowContext(ctx, `SELECT seq, hash FROM activity_heads WHERE chain = $1`+s.forUpdate(), chain).Scan(&e.Seq, &previous); err != nil {
+	head, err := one(ctx, tx, scanHead, `SELECT seq, hash, sealed FROM activity_heads WHERE chain = $1`+s.forUpdate(), chain)
+	if err != nil {
 		return fmt.Errorf("read activity head: %w", err)
 	}
-	e.Seq++
-	hash := hashEntry(previous, e)
+	e.Seq = head.seq + 1
+	next, err := s.nextHead(chain, head, activityHead{seq: e.Seq, hash: hashEntry(head.hash, e)}, e.Kind)
+	if err != nil {
+		return err
+	}
 	if _, err := tx.ExecContext(ctx, `
 		INSERT INTO activity (id, chain, seq, partner_id, org_id, at, person_id, person, for_person, address, kind, subject, detail, hash)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)`,
-		e.ID, chain, e.Seq, e.PartnerID, e.OrgID, millis(e.At), e.PersonID, e.Person, e.ForPerson, e.Address, e.Kind, e.Subject, e.Detail, hash); err != nil {
+		e.ID, chain, e.Seq, e.PartnerID, e.OrgID, millis(e.At), e.PersonID, e.Person, e.ForPerson, e.Address, e.Kind, e.Subject, e.Detail, next.hash); err != nil {
 		return fmt.Errorf("record activity: %w", err)
 	}
-	return execOne(ctx, tx, `UPDATE activity_heads SET seq = $1, hash = $2 WHERE chain = $3`, e.Seq, hash, chain)
+	return execOne(ctx, tx, `UPDATE activity_heads SET seq = $1, hash = $2, sealed = $3 WHERE chain = $4`, next.seq, next.hash, next.sealed, chain)
 }
 
 // hashEntry is SHA-256(previous ‖ canonical JSON of e). The JSON is canonical
@@ -209,60 +217,4 @@ func (s *Store) ExportActivity(ctx context.Context, partner backup.PartnerID, or
 			return nil
 		}
 	}
-}
-
-// ErrBroken says that an activity log was changed after it was written.
-var ErrBroken = errors.New("the activity log was changed after it was written")
-
-// VerifyActivity follows the chain of an organization (or, without one, of the
-// partner) and returns how many entries it has. The error wraps ErrBroken and
-// names the first entry that is changed, missing or inserted.
-func (s *Store) VerifyActivity(ctx context.Context, partner backup.PartnerID, org backup.OrgID) (int, error) {
-	// Entries and head as they stood at one moment: the log goes on meanwhile.
-	tx, err := s.read.BeginTx(ctx, &sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true})
-	if err != nil {
-		return 0, fmt.Errorf("begin: %w", err)
-	}
-	defer tx.Rollback()
-	return verifyChain(ctx, tx, chainOf(partner, org))
-}
-
-// verifyChain follows one chain to its head.
-func verifyChain(ctx context.Context, tx *sql.Tx, chain string) (int, error) {
-	rows, err := tx.QueryContext(ctx, `SELECT `+activityColumns+`, hash FROM activity WHERE chain = $1 ORDER BY seq`, chain)
-	if err != nil {
-		return 0, fmt.Errorf("read activity: %w", err)
-	}
-	defer rows.Close()
-	previous, n := make([]byte, sha256.Size), 0
-	for rows.Next() {
-		var e backup.Entry
-		var at int64
-		var hash []byte
-		if err := rows.Scan(&e.ID, &e.PartnerID, &e.OrgID, &e.Seq, &at, &e.PersonID, &e.Person, &e.ForPerson, &e.Address, &e.Kind, &e.Subject, &e.Detail, &hash); err != nil {
-			return n, fmt.Errorf("read activity: %w", err)
-		}
-		e.At = moment(at)
-		if e.Seq != int64(n)+1 || !bytes.Equal(hash, hashEntry(previous, e)) {
-			return n, fmt.Errorf("entry %d (%s, %s): %w", n+1, e.Kind, e.At.Format(time.RFC3339), ErrBroken)
-		}
-		previous = hash
-		n++
-	}
-	if err := rows.Err(); err != nil {
-		return n, fmt.Errorf("read activity: %w", err)
-	}
-	var seq int
-	var head []byte
-	err = tx.QueryRowContext(ctx, `SELECT seq, hash FROM activity_heads WHERE chain = $1`, chain).Scan(&seq, &head)
-	if errors.Is(err, sql.ErrNoRows) { // each chain begins when its organization or partner is made
-		return n, fmt.Errorf("%d entries without a head: %w", n, ErrBroken)
-	}
-	if err != nil {
-		return n, fmt.Errorf("read activity head: %w", err)
-	}
-	if seq != n || !bytes.Equal(head, previous) {
-		return n, fmt.Errorf("%d entries where there should be %d: %w", n, seq, ErrBroken)
-	}
-	return n, nil
 }

@@ -1,7 +1,10 @@
 package store_test
 
 import (
+	"context"
+	"crypto/sha256"
 	"database/sql"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"sync"
@@ -60,6 +63,101 @@ func TestVerifyActivityFindsTampering(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestVerifyActivityFindsAForger gives the log to somebody who can write to the
+// database, knows how entries are hashed, and computes everything anew. Only the
+// seal of the head is out of reach. Entries that are written afterwards hide nothing.
+func TestVerifyActivityFindsAForger(t *testing.T) {
+	forgeries := map[string]func(ctx context.Context, raw *sql.DB, chain string) error{
+		"an entry is changed": func(ctx context.Context, raw *sql.DB, chain string) error {
+			if _, err := raw.ExecContext(ctx, `UPDATE activity SET detail = 'nothing to see' WHERE seq = 3 AND chain = $1`, chain); err != nil {
+				return err
+			}
+			return rehash(ctx, raw, chain)
+		},
+		"the last entry is removed": func(ctx context.Context, raw *sql.DB, chain string) error {
+			if _, err := raw.ExecContext(ctx, `DELETE FROM activity WHERE seq = 6 AND chain = $1`, chain); err != nil {
+				return err
+			}
+			return rehash(ctx, raw, chain)
+		},
+		"the log begins anew": func(ctx context.Context, raw *sql.DB, chain string) error {
+			for _, table := range []string{"activity", "activity_heads"} {
+				if _, err := raw.ExecContext(ctx, `DELETE FROM `+table+` WHERE chain = $1`, chain); err != nil {
+					return err
+				}
+			}
+			return nil
+		},
+		"the seal is removed": func(ctx context.Context, raw *sql.DB, chain string) error {
+			_, err := raw.ExecContext(ctx, `UPDATE activity_heads SET sealed = NULL WHERE chain = $1`, chain)
+			return err
+		},
+		"the seal is another log's": func(ctx context.Context, raw *sql.DB, chain string) error {
+			_, err := raw.ExecContext(ctx, `UPDATE activity_heads SET sealed = (SELECT sealed FROM activity_heads o WHERE o.chain <> $1 LIMIT 1) WHERE chain = $1`, chain)
+			return err
+		},
+	}
+	for name, forge := range forgeries {
+		t.Run(name, func(t *testing.T) {
+			storetest.EachRaw(t, func(t *testing.T, st *store.Store, raw *sql.DB) {
+				ctx, w := t.Context(), storetest.Fill(t, st)
+				for i := 3; i <= 6; i++ {
+					if err := st.RecordBy(ctx, w.Ada, w.Contoso.ID, "item.download", fmt.Sprintf("subject %d", i), "detail"); err != nil {
+						t.Fatal(err)
+					}
+				}
+				if err := forge(ctx, raw, "org/"+string(w.Contoso.ID)); err != nil {
+					t.Fatal(err)
+				}
+				for _, when := range []string{"at once", "after another entry"} {
+					if n, err := st.VerifyActivity(ctx, "", w.Contoso.ID); !errors.Is(err, store.ErrBroken) {
+						t.Errorf("VerifyActivity %s = %d, %v, want ErrBroken", when, n, err)
+					}
+					if err := st.RecordBy(ctx, w.Ada, w.Contoso.ID, "item.download", "later", ""); err != nil {
+						t.Fatal(err)
+					}
+				}
+			})
+		})
+	}
+}
+
+// rehash does what whoever knows the format of the log can do: it computes all
+// hashes of a chain, and its head, anew.
+func rehash(ctx context.Context, raw *sql.DB, chain string) error {
+	rows, err := raw.QueryContext(ctx, `SELECT id, partner_id, org_id, seq, at, person_id, person, for_person, address, kind, subject, detail FROM activity WHERE chain = $1 ORDER BY seq`, chain)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	previous, seq := make([]byte, sha256.Size), int64(0)
+	hashes := map[string][]byte{}
+	for rows.Next() {
+		var id, partner, org, person, name, acting, address, kind, subject, detail string
+		var at int64
+		if err := rows.Scan(&id, &partner, &org, &seq, &at, &person, &name, &acting, &address, &kind, &subject, &detail); err != nil {
+			return err
+		}
+		data, err := json.Marshal([]any{id, partner, org, seq, at, person, name, acting, address, kind, subject, detail})
+		if err != nil {
+			return err
+		}
+		h := sha256.Sum256(append(previous[:sha256.Size:sha256.Size], data...))
+		previous = h[:]
+		hashes[id] = previous
+	}
+	if err := errors.Join(rows.Err(), rows.Close()); err != nil {
+		return err
+	}
+	for id, hash := range hashes {
+		if _, err := raw.ExecContext(ctx, `UPDATE activity SET hash = $1 WHERE id = $2`, hash, id); err != nil {
+			return err
+		}
+	}
+	_, err = raw.ExecContext(ctx, `UPDATE activity_heads SET seq = $1, hash = $2 WHERE chain = $3`, seq, previous, chain)
+	return err
 }
 
 // TestActivityNeverForks appends from many sides while it is verified.

@@ -33,6 +33,10 @@ func (s *Store) SaveBranding(ctx context.Context, b backup.Branding, by backup.A
 	if err := b.Validate(); err != nil {
 		return err
 	}
+	was, err := s.Branding(ctx)
+	if err != nil {
+		return fmt.Errorf("read the branding before: %w", err)
+	}
 	return s.inTx(ctx, func(tx *sql.Tx) error {
 		if err := execOne(ctx, tx, `
 			INSERT INTO branding (partner_id, name, color, version) VALUES ($1, $2, $3, $4)
@@ -49,8 +53,20 @@ func (s *Store) SaveBranding(ctx context.Context, b backup.Branding, by backup.A
 				return fmt.Errorf("save logo: %w", err)
 			}
 		}
-		return s.record(ctx, tx, by, "", "branding.save", b.Name, b.Color)
+		return s.record(ctx, tx, by, "", "branding.save", b.Name, brandingChange(was, b))
 	})
+}
+
+// brandingChange is what an entry says of a change.
+func brandingChange(was, is backup.Branding) string {
+	logo := "kept"
+	if is.Logo != nil {
+		logo = "removed"
+		if len(is.Logo) > 0 {
+			logo = "replaced"
+		}
+	}
+	return "name " + fromTo(was.Name, is.Name) + "; colour " + fromTo(was.Color, is.Color) + "; logo " + logo
 }
 
 // OrganizationSize is what one organization has in the repository.

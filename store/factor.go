@@ -176,13 +176,14 @@ func (s *Store) ChangePassword(ctx context.Context, hash string, by backup.Actor
 // factor.
 func (s *Store) SetRequireFactor(ctx context.Context, org backup.OrgID, required bool, by backup.Actor) error {
 	return s.inTx(ctx, func(tx *sql.Tx) error {
+		was, err := one(ctx, tx, scanValue[bool], `SELECT require_factor FROM organizations WHERE id = $1`, org)
+		if err != nil {
+			return err
+		}
 		if err := execOne(ctx, tx, `UPDATE organizations SET require_factor = $1 WHERE id = $2`, required, org); err != nil {
 			return fmt.Errorf("set the need of a second factor: %w", err)
 		}
-		detail := "optional"
-		if required {
-			detail = "required"
-		}
-		return s.record(ctx, tx, by, org, "organization.require_factor", "Second factor", detail)
+		words := map[bool]string{true: "required", false: "optional"}
+		return s.record(ctx, tx, by, org, "organization.require_factor", "Second factor", fromTo(words[was], words[required]))
 	})
 }

@@ -359,7 +359,7 @@ func (s *Store) SetMailboxDeactivated(ctx context.Context, org backup.OrgID, id 
 		if err != nil {
 			return err
 		}
-		kind, jobs := "mailbox.reactivate", []river.JobArgs(nil)
+		kind, jobs, was := "mailbox.reactivate", []river.JobArgs(nil), m.Status
 		switch {
 		case deactivated == (m.Deactivated == backup.DeactivatedManual):
 			return nil
@@ -379,7 +379,11 @@ func (s *Store) SetMailboxDeactivated(ctx context.Context, org backup.OrgID, id 
 		if err := s.enqueueTx(ctx, tx, jobs...); err != nil {
 			return err
 		}
-		return s.record(ctx, tx, by, org, kind, m.Address, "")
+		after := "active"
+		if deactivated {
+			after = string(backup.StatusDeactivated)
+		}
+		return s.record(ctx, tx, by, org, kind, m.Address, fromTo(string(was), after))
 	})
 }
 

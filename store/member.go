@@ -5,7 +5,6 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"time"
 
 	"holdfast/backup"
 )
@@ -72,7 +71,7 @@ func (s *Store) SetRole(ctx context.Context, m backup.Membership, by backup.Acto
 	if err != nil {
 		return err
 	}
-	return s.changeMember(ctx, m, by, "person.role", "role "+string(m.Role)+", before: "+string(before.Role), func(tx *sql.Tx, _ Member) error {
+	return s.changeMember(ctx, m, by, "person.role", fromTo(string(before.Role), string(m.Role)), func(tx *sql.Tx, _ Member) error {
 		if m.OrgID == "" {
 			return execOne(ctx, tx, `UPDATE memberships SET role = $1 WHERE person_id = $2 AND partner_id = $3`, m.Role, m.PersonID, m.PartnerID)
 		}
@@ -84,7 +83,11 @@ func (s *Store) SetRole(ctx context.Context, m backup.Membership, by backup.Acto
 // sessions. What they did stays in the activity log, under their name. A person
 // who belongs nowhere any more can't sign in, and their address is free again.
 func (s *Store) RemoveMember(ctx context.Context, m backup.Membership, by backup.Actor) error {
-	return s.changeMember(ctx, m, by, "person.remove", "", func(tx *sql.Tx, who Member) error {
+	before, err := s.Member(ctx, m)
+	if err != nil {
+		return err
+	}
+	return s.changeMember(ctx, m, by, "person.remove", fromTo(string(before.Role), "removed"), func(tx *sql.Tx, who Member) error {
 		query, at := `DELETE FROM memberships WHERE person_id = $1 AND org_id = $2`, string(m.OrgID)
 		if m.OrgID == "" {
 			query, at = `DELETE FROM memberships WHERE person_id = $1 AND partner_id = $2`, string(m.PartnerID)
@@ -130,11 +133,6 @@ func (s *Store) ResetFactors(ctx context.Context, m backup.Membership, reason st
 		}
 		return execOne(ctx, tx, `UPDATE people SET totp_sealed = NULL, totp_step = 0, totp_at = 0, factors = 0 WHERE id = $1`, m.PersonID)
 	})
-}
-
-// SignedIn notes when a person signed in.
-func (s *Store) SignedIn(ctx context.Context, id backup.PersonID) error {
-	return execOne(ctx, s.db, `UPDATE people SET signed_in_at = $1 WHERE id = $2`, millis(time.Now()), id)
 }
 
 // MailSettingsOf returns how e-mail to a person goes out: by the partner they

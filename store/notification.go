@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"context"
 	"database/sql"
 	"errors"
@@ -47,6 +48,10 @@ func (s *Store) SaveMailSettings(ctx context.Context, m backup.MailSettings, by 
 	if err != nil {
 		return err
 	}
+	was, err := s.MailSettings(ctx, m.PartnerID)
+	if err != nil && !errors.Is(err, backup.ErrNotFound) {
+		return fmt.Errorf("read the mail settings before: %w", err)
+	}
 	return s.inTx(ctx, func(tx *sql.Tx) error {
 		if err := execOne(ctx, tx, `
 			INSERT INTO mail_settings (partner_id, host, port, tls, username, password_sealed, from_address, from_name) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
@@ -59,8 +64,23 @@ func (s *Store) SaveMailSettings(ctx context.Context, m backup.MailSettings, by 
 		if _, err := tx.ExecContext(ctx, `UPDATE notifications SET next_try_at = $1 WHERE partner_id = $2 AND next_try_at > $1`, millis(time.Now()), m.PartnerID); err != nil {
 			return fmt.Errorf("try what waits: %w", err)
 		}
-		return s.record(ctx, tx, by, "", "mail.save", m.Host, m.From)
+		return s.record(ctx, tx, by, "", "mail.save", m.Host, mailChange(was, m))
 	})
+}
+
+// mailChange is what an entry says of a change: never the password.
+func mailChange(was, is backup.MailSettings) string {
+	words := func(m backup.MailSettings) string {
+		if m.Host == "" {
+			return ""
+		}
+		return fmt.Sprintf("%s:%d (%s) as %q from %s", m.Host, m.Port, m.TLS, m.User, m.From)
+	}
+	detail := fromTo(words(was), words(is))
+	if !bytes.Equal(was.Password, is.Password) {
+		detail += "; another password"
+	}
+	return detail
 }
 
 // SyncNotifications brings an organization's open events of the given kinds up
@@ -175,6 +195,10 @@ func (s *Store) SwitchedOff(ctx context.Context, partner backup.PartnerID, org b
 // partner wants.
 func (s *Store) SetNotifications(ctx context.Context, org backup.OrgID, wanted map[backup.NotificationKind]bool, by backup.Actor) error {
 	return s.inTx(ctx, func(tx *sql.Tx) error {
+		was, err := collect(ctx, tx, scanValue[string], `SELECT kind FROM notification_switches WHERE partner_id = $1 AND org_id = $2 ORDER BY kind`, by.Partner.ID, org)
+		if err != nil {
+			return fmt.Errorf("read the switches before: %w", err)
+		}
 		if _, err := tx.ExecContext(ctx, `DELETE FROM notification_switches WHERE partner_id = $1 AND org_id = $2`, by.Partner.ID, org); err != nil {
 			return fmt.Errorf("switch notifications on: %w", err)
 		}
@@ -188,7 +212,7 @@ func (s *Store) SetNotifications(ctx context.Context, org backup.OrgID, wanted m
 				return fmt.Errorf("switch notifications off: %w", err)
 			}
 		}
-		return s.record(ctx, tx, by, org, "notifications.save", "Notifications", "off: "+strings.Join(off, ", "))
+		return s.record(ctx, tx, by, org, "notifications.save", "Notifications", "switched off "+fromTo(strings.Join(was, " "), strings.Join(off, " ")))
 	})
 }
 

@@ -85,21 +85,22 @@ func (s *Store) RenameOrganization(ctx context.Context, id backup.OrgID, name st
 		if err != nil {
 			return fmt.Errorf("rename organization: %w", err)
 		}
-		return s.record(ctx, tx, by, id, "organization.rename", name, "before: "+old)
+		return s.record(ctx, tx, by, id, "organization.rename", name, fromTo(old, name))
 	})
 }
 
 // SetManualRole switches the SPA toggle of an organization.
 func (s *Store) SetManualRole(ctx context.Context, partner backup.PartnerID, id backup.OrgID, manual bool, by backup.Actor) error {
 	return s.inTx(ctx, func(tx *sql.Tx) error {
+		was, err := one(ctx, tx, scanValue[bool], `SELECT manual_role FROM organizations WHERE partner_id = $1 AND id = $2`, partner, id)
+		if err != nil {
+			return err
+		}
 		if err := execOne(ctx, tx, `UPDATE organizations SET manual_role = $1 WHERE partner_id = $2 AND id = $3`, manual, partner, id); err != nil {
 			return fmt.Errorf("set manual role: %w", err)
 		}
-		detail := "automated"
-		if manual {
-			detail = "manual"
-		}
-		return s.record(ctx, tx, by, id, "organization.manual_role", "Custom role creation", detail)
+		words := map[bool]string{true: "manual", false: "automated"}
+		return s.record(ctx, tx, by, id, "organization.manual_role", "Custom role creation", fromTo(words[was], words[manual]))
 	})
 }
 

@@ -2,8 +2,6 @@ package store
 
 import (
 	"context"
-	"crypto/rand"
-	"crypto/sha256"
 	"database/sql"
 	"errors"
 	"fmt"
@@ -25,13 +23,20 @@ func scanPerson(row scanner) (backup.Person, error) {
 
 // Partner returns a partner.
 func (s *Store) Partner(ctx context.Context, id backup.PartnerID) (backup.Partner, error) {
-	return one(ctx, s.read, func(row scanner) (backup.Partner, error) {
-		var p backup.Partner
-		var created int64
-		err := row.Scan(&p.ID, &p.Name, &created)
-		p.CreatedAt = moment(created)
-		return p, err
-	}, `SELECT id, name, created_at FROM partners WHERE id = $1`, id)
+	return one(ctx, s.read, scanPartner, `SELECT id, name, created_at FROM partners WHERE id = $1`, id)
+}
+
+// Partners returns every partner; for operators' tools.
+func (s *Store) Partners(ctx context.Context) ([]backup.Partner, error) {
+	return collect(ctx, s.read, scanPartner, `SELECT id, name, created_at FROM partners ORDER BY name, id`)
+}
+
+func scanPartner(row scanner) (backup.Partner, error) {
+	var p backup.Partner
+	var created int64
+	err := row.Scan(&p.ID, &p.Name, &created)
+	p.CreatedAt = moment(created)
+	return p, err
 }
 
 // CountPeople returns how many people have an account.
@@ -193,107 +198,4 @@ func (s *Store) SetPassword(ctx context.Context, id backup.PersonID, hash string
 		_, err := tx.ExecContext(ctx, `DELETE FROM web_sessions WHERE person_id = $1 AND id <> $2`, id, keep)
 		return err
 	})
-}
-
-// Purposes of a set-up link.
-const (
-	SetUpFirst    = "first"    // the first account of a new store
-	SetUpPassword = "password" // a person's first or new password, shown to whoever made it
-	SetUpMailed   = "mailed"   // the same, sent to the person
-)
-
-// SetUpLink lets whoever holds its token do one thing once.
-type SetUpLink struct {
-	Purpose   string
-	PersonID  backup.PersonID // "" with SetUpFirst
-	ExpiresAt time.Time
-}
-
-// NewSetUpLink stores a link and returns its token, which is kept only as a
-// hash. An earlier link for the same thing ends.
-func (s *Store) NewSetUpLink(ctx context.Context, l SetUpLink) (backup.Secret, error) {
-	token := rand.Text()
-	err := s.inTx(ctx, func(tx *sql.Tx) error {
-		if _, err := tx.ExecContext(ctx, `DELETE FROM set_up_links WHERE purpose = $1 AND person_id = $2`, l.Purpose, l.PersonID); err != nil {
-			return err
-		}
-		_, err := tx.ExecContext(ctx, `INSERT INTO set_up_links (token_hash, purpose, person_id, expires_at) VALUES ($1, $2, $3, $4)`,
-			hashToken(token), l.Purpose, l.PersonID, millis(l.ExpiresAt))
-		return err
-	})
-	if err != nil {
-		return nil, fmt.Errorf("make set-up link: %w", err)
-	}
-	return backup.Secret(token), nil
-}
-
-func hashToken(token string) []byte {
-	h := sha256.Sum256([]byte(token))
-	return h[:]
-}
-
-// SetUpLink returns the link of a token that was not used and is not too old.
-func (s *Store) SetUpLink(ctx context.Context, token string) (SetUpLink, error) {
-	return s.setUpLink(ctx, s.read, token)
-}
-
-func (s *Store) setUpLink(ctx context.Context, q querier, token string) (SetUpLink, error) {
-	return one(ctx, q, func(row scanner) (SetUpLink, error) {
-		var l SetUpLink
-		var expires int64
-		err := row.Scan(&l.Purpose, &l.PersonID, &expires)
-		l.ExpiresAt = moment(expires)
-		return l, err
-	}, `SELECT purpose, person_id, expires_at FROM set_up_links WHERE token_hash = $1 AND expires_at > $2`,
-		hashToken(token), millis(time.Now()))
-}
-
-// UseSetUpFirst makes the partner and its owner with the link of the first
-// start, which is used up by it.
-func (s *Store) UseSetUpFirst(ctx context.Context, token, partner string, owner backup.Person) (backup.Actor, error) {
-	var actor backup.Actor
-	err := s.inTx(ctx, func(tx *sql.Tx) error {
-		if err := s.useLink(ctx, tx, token, SetUpFirst, ""); err != nil {
-			return err
-		}
-		var err error
-		actor, err = s.setUpPartner(ctx, tx, partner, owner)
-		return err
-	})
-	return actor, err
-}
-
-// UseSetUpPassword sets the password of the link's person, which uses the link
-// up and ends the person's sessions.
-func (s *Store) UseSetUpPassword(ctx context.Context, token, hash string) (backup.Person, error) {
-	var person backup.Person
-	err := s.inTx(ctx, func(tx *sql.Tx) error {
-		link, err := s.setUpLink(ctx, tx, token)
-		if err != nil {
-			return err
-		}
-		if link.Purpose == SetUpFirst {
-			return backup.ErrNotFound
-		}
-		if err := s.useLink(ctx, tx, token, link.Purpose, link.PersonID); err != nil {
-			return err
-		}
-		if _, err := tx.ExecContext(ctx, `DELETE FROM set_up_links WHERE person_id = $1`, link.PersonID); err != nil {
-			return fmt.Errorf("end the person's other links: %w", err)
-		}
-		if err := execOne(ctx, tx, `UPDATE people SET password_hash = $1 WHERE id = $2`, hash, link.PersonID); err != nil {
-			return fmt.Errorf("set password: %w", err)
-		}
-		if _, err := tx.ExecContext(ctx, `DELETE FROM web_sessions WHERE person_id = $1`, link.PersonID); err != nil {
-			return fmt.Errorf("end sessions: %w", err)
-		}
-		person, err = one(ctx, tx, scanPerson, `SELECT `+personColumns+` FROM people p WHERE p.id = $1`, link.PersonID)
-		return err
-	})
-	return person, err
-}
-
-func (s *Store) useLink(ctx context.Context, tx *sql.Tx, token, purpose string, person backup.PersonID) error {
-	return execOne(ctx, tx, `DELETE FROM set_up_links WHERE token_hash = $1 AND purpose = $2 AND person_id = $3 AND expires_at > $4`,
-		hashToken(token), purpose, person, millis(time.Now()))
 }

@@ -147,7 +147,7 @@ func TestPasswordLinkEndsSessionsAndExpires(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if p, err := st.UseSetUpPassword(ctx, second, "hash"); err != nil || p.ID != w.Ada.Person.ID || p.PasswordHash != "hash" {
+		if p, err := st.UseSetUpPassword(ctx, second, "hash", "192.0.2.7"); err != nil || p.ID != w.Ada.Person.ID || p.PasswordHash != "hash" {
 			t.Errorf("UseSetUpPassword = %+v, %v", p, err)
 		}
 		if _, _, err := st.SessionBySecret(ctx, secret.Reveal()); !isNotFound(err) {
@@ -158,7 +158,7 @@ func TestPasswordLinkEndsSessionsAndExpires(t *testing.T) {
 		if _, err := st.SetUpLink(ctx, third); !isNotFound(err) {
 			t.Errorf("an old link = %v, want ErrNotFound", err)
 		}
-		if _, err := st.UseSetUpPassword(ctx, third, "hash"); !isNotFound(err) {
+		if _, err := st.UseSetUpPassword(ctx, third, "hash", ""); !isNotFound(err) {
 			t.Errorf("an old link set a password: %v", err)
 		}
 	})

@@ -125,25 +125,3 @@ func (s *Store) RemoveIdentity(ctx context.Context, provider backup.SignInProvid
 		return s.record(ctx, tx, by, by.HomeOrg(), "identity.remove", by.Person.Email, "")
 	})
 }
-
-// UseSetUpIdentity uses a one-time link of a person to let them sign in as a
-// subject of an issuer, instead of choosing a password.
-func (s *Store) UseSetUpIdentity(ctx context.Context, token string, i backup.Identity) (backup.Person, error) {
-	var person backup.Person
-	err := s.inTx(ctx, func(tx *sql.Tx) error {
-		link, err := s.setUpLink(ctx, tx, token)
-		if err != nil {
-			return err
-		}
-		if err := s.useLink(ctx, tx, token, SetUpPassword, link.PersonID); err != nil {
-			return err
-		}
-		if _, err := tx.ExecContext(ctx, `INSERT INTO identities (provider_id, issuer, subject, person_id, shown, created_at) VALUES ($1, $2, $3, $4, $5, $6)`,
-			i.ProviderID, clean(i.Issuer), clean(i.Subject), link.PersonID, clean(i.Shown), millis(time.Now())); err != nil {
-			return fmt.Errorf("add identity: %w", conflict(err))
-		}
-		person, err = one(ctx, tx, scanPerson, `SELECT `+personColumns+` FROM people p WHERE p.id = $1`, link.PersonID)
-		return err
-	})
-	return person, err
-}

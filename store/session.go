@@ -26,12 +26,38 @@ func scanSession(row scanner) (backup.Session, error) {
 // CreateSession stores a session and returns its secret, which is kept only as
 // a hash. v.PersonID may be empty for a visitor who has not signed in.
 func (s *Store) CreateSession(ctx context.Context, v backup.Session) (backup.SessionID, backup.Secret, error) {
+	return createSession(ctx, s.db, v)
+}
+
+// SignIn stores the session of a person who has proved who they are, and
+// records it; how says by what. The secret is kept only as a hash.
+func (s *Store) SignIn(ctx context.Context, v backup.Session, how string) (backup.SessionID, backup.Secret, error) {
+	by, err := s.Actor(ctx, v)
+	if err != nil {
+		return "", nil, fmt.Errorf("read the person who signs in: %w", err)
+	}
+	by.Address = v.Address
+	var id backup.SessionID
+	var secret backup.Secret
+	err = s.inTx(ctx, func(tx *sql.Tx) error {
+		if id, secret, err = createSession(ctx, tx, v); err != nil {
+			return err
+		}
+		if err := execOne(ctx, tx, `UPDATE people SET signed_in_at = $1 WHERE id = $2`, millis(time.Now()), v.PersonID); err != nil {
+			return fmt.Errorf("note the sign-in: %w", err)
+		}
+		return s.record(ctx, tx, by, by.HomeOrg(), "sign_in", by.Person.Email, "by "+how)
+	})
+	return id, secret, err
+}
+
+func createSession(ctx context.Context, q querier, v backup.Session) (backup.SessionID, backup.Secret, error) {
 	v.ID = backup.NewID[backup.SessionID]()
 	if v.Via == "" {
 		v.Via = backup.ViaPassword
 	}
 	secret := rand.Text() + rand.Text()
-	_, err := s.db.ExecContext(ctx, `
+	_, err := q.ExecContext(ctx, `
 		INSERT INTO web_sessions (id, secret_hash, person_id, created_at, seen_at, expires_at, address, agent, half, via)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`,
 		v.ID, hashToken(secret), v.PersonID, millis(v.CreatedAt), millis(v.CreatedAt), millis(v.ExpiresAt), clip(v.Address, 100), clip(v.Agent, 300), v.Half, v.Via)
@@ -98,10 +124,35 @@ func (s *Store) EndSession(ctx context.Context, person backup.PersonID, id backu
 	return execOne(ctx, s.db, `DELETE FROM web_sessions WHERE person_id = $1 AND id = $2`, person, id)
 }
 
-// EndSessions ends all sessions of a person but one.
-func (s *Store) EndSessions(ctx context.Context, person backup.PersonID, except backup.SessionID) error {
-	_, err := s.db.ExecContext(ctx, `DELETE FROM web_sessions WHERE person_id = $1 AND id <> $2`, person, except)
-	return err
+// EndOwnSession signs out one browser of by's person, and records it. A session
+// that is not theirs, or has ended, is backup.ErrNotFound.
+func (s *Store) EndOwnSession(ctx context.Context, by backup.Actor, id backup.SessionID) error {
+	return s.inTx(ctx, func(tx *sql.Tx) error {
+		v, err := one(ctx, tx, scanSession, `SELECT `+sessionColumns+` FROM web_sessions s WHERE s.person_id = $1 AND s.id = $2`, by.Person.ID, id)
+		if err != nil {
+			return err
+		}
+		if err := execOne(ctx, tx, `DELETE FROM web_sessions WHERE person_id = $1 AND id = $2`, by.Person.ID, id); err != nil {
+			return fmt.Errorf("end session: %w", err)
+		}
+		return s.record(ctx, tx, by, by.HomeOrg(), "session.end", by.Person.Email, "the one from "+v.Address+" since "+v.CreatedAt.UTC().Format(time.RFC3339))
+	})
+}
+
+// EndOtherSessions signs out all browsers of by's person but the one that asks,
+// and records it.
+func (s *Store) EndOtherSessions(ctx context.Context, by backup.Actor) error {
+	return s.inTx(ctx, func(tx *sql.Tx) error {
+		res, err := tx.ExecContext(ctx, `DELETE FROM web_sessions WHERE person_id = $1 AND id <> $2`, by.Person.ID, by.Session)
+		if err != nil {
+			return fmt.Errorf("end sessions: %w", err)
+		}
+		n, err := res.RowsAffected()
+		if err != nil {
+			return fmt.Errorf("count the sessions that ended: %w", err)
+		}
+		return s.record(ctx, tx, by, by.HomeOrg(), "session.end_all", by.Person.Email, fmt.Sprintf("%d browsers", n))
+	})
 }
 
 // DeleteExpiredSessions removes sessions, links and failure counters that have

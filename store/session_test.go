@@ -50,7 +50,12 @@ func TestSessionsEndWhenTheirOwnerSaysSo(t *testing.T) {
 		if err := st.EndSession(ctx, w.Otto.Person.ID, laptop); !isNotFound(err) {
 			t.Errorf("somebody else ended a session: %v", err)
 		}
-		if err := st.EndSessions(ctx, w.Ada.Person.ID, phone); err != nil {
+		by := w.Ada
+		by.Session = phone
+		if err := st.EndOwnSession(ctx, w.Otto, laptop); !isNotFound(err) {
+			t.Errorf("somebody else ended a session and said so: %v", err)
+		}
+		if err := st.EndOtherSessions(ctx, by); err != nil {
 			t.Fatal(err)
 		}
 		if _, _, err := st.SessionBySecret(ctx, laptopSecret); !isNotFound(err) {

@@ -81,15 +81,24 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 
 // prepare migrates and loads the keyset.
 func (s *Store) prepare(ctx context.Context, cfg Config) error {
-	if err := s.migrate(ctx); err != nil {
+	before, err := s.migrate(ctx)
+	if err != nil {
 		return s.openError(cfg.URL, err)
 	}
-	var err error
 	if s.queue, err = river.NewClient(s.driver, &river.Config{Logger: discardLog}); err != nil {
 		return fmt.Errorf("open the job queue: %w", err)
 	}
-	return s.loadKeyset(ctx, cfg.RootKey)
+	if err := s.loadKeyset(ctx, cfg.RootKey); err != nil {
+		return err
+	}
+	if before > 0 && before < schemaOfSeals {
+		return s.sealActivity(ctx)
+	}
+	return nil
 }
+
+// schemaOfSeals is the schema from which on the ends of activity logs are sealed.
+const schemaOfSeals = 39
 
 // sqlitePragmas are set on every pooled connection; busy_timeout comes first,
 // since the others may already meet a lock.
@@ -140,10 +149,12 @@ func (s *Store) openPostgres(ctx context.Context, dsn string) error {
 // errNewer says that the schema is of a later version of Holdfast.
 var errNewer = errors.New("newer schema")
 
-func (s *Store) migrate(ctx context.Context) error {
+// migrate brings the schema up to date and returns the version that it had, 0
+// for a new database.
+func (s *Store) migrate(ctx context.Context) (before int64, err error) {
 	folder, err := fs.Sub(migrations, "migrations")
 	if err != nil {
-		return fmt.Errorf("read the migrations: %w", err)
+		return 0, fmt.Errorf("read the migrations: %w", err)
 	}
 	name := goose.DialectSQLite3
 	if s.dialect == dialectPostgres {
@@ -151,31 +162,31 @@ func (s *Store) migrate(ctx context.Context) error {
 	}
 	provider, err := goose.NewProvider(name, s.db, folder, goose.WithLogger(goose.NopLogger()))
 	if err != nil {
-		return fmt.Errorf("read the migrations: %w", err)
+		return 0, fmt.Errorf("read the migrations: %w", err)
 	}
 	have, want, err := provider.GetVersions(ctx)
 	if err != nil {
-		return fmt.Errorf("read the schema's version: %w", err)
+		return 0, fmt.Errorf("read the schema's version: %w", err)
 	}
 	if have > want {
-		return fmt.Errorf("schema %d, this program knows %d: %w", have, want, errNewer)
+		return 0, fmt.Errorf("schema %d, this program knows %d: %w", have, want, errNewer)
 	}
 	if have == 0 {
 		if err := s.mustBeEmpty(ctx); err != nil {
-			return err
+			return 0, err
 		}
 	}
 	if _, err := provider.Up(ctx); err != nil {
-		return fmt.Errorf("migrate: %w", err)
+		return 0, fmt.Errorf("migrate: %w", err)
 	}
 	jobs, err := rivermigrate.New(s.driver, &rivermigrate.Config{Logger: discardLog})
 	if err != nil {
-		return fmt.Errorf("prepare the job queue: %w", err)
+		return 0, fmt.Errorf("prepare the job queue: %w", err)
 	}
 	if _, err := jobs.Migrate(ctx, rivermigrate.DirectionUp, nil); err != nil {
-		return fmt.Errorf("migrate the job queue: %w", err)
+		return 0, fmt.Errorf("migrate the job queue: %w", err)
 	}
-	return nil
+	return have, nil
 }
 
 // errForeign says that the database has tables, and none of them ours.

@@ -159,13 +159,52 @@ func audit(ctx context.Context, args []string, getenv func(string) string, stdou
 	return tool(ctx, "audit verify", args[1:], getenv, stderr, func(fs flagSet) {
 		fs.StringVar(&org, "organization", "", "id of the only organization to check")
 	}, func(st *store.Store, _ *engine.Engine) error {
-		return eachOrganization(ctx, st, org, func(o backup.Organization) error {
-			n, err := st.VerifyActivity(ctx, o.PartnerID, o.ID)
-			if err != nil {
-				return err
-			}
-			_, err = fmt.Fprintf(stdout, "%s: %d entries, unbroken\n", o.Name, n)
+		logs, err := auditLogs(ctx, st, org)
+		if err != nil {
 			return err
-		})
+		}
+		broken := 0
+		for _, l := range logs {
+			n, err := st.VerifyActivity(ctx, l.partner, l.org)
+			switch {
+			case errors.Is(err, store.ErrBroken):
+				broken++
+				_, err = fmt.Fprintf(stdout, "%s: BROKEN: %v\n", l.name, err)
+			case err == nil:
+				_, err = fmt.Fprintf(stdout, "%s: %d entries, unbroken\n", l.name, n)
+			}
+			if err != nil {
+				return fmt.Errorf("activity of %s: %w", l.name, err)
+			}
+		}
+		if broken > 0 {
+			return fmt.Errorf("%d of %d activity logs were changed after they were written; they are named above", broken, len(logs))
+		}
+		return nil
 	})
+}
+
+// auditLog is one chain of entries.
+type auditLog struct {
+	name    string
+	partner backup.PartnerID
+	org     backup.OrgID
+}
+
+// auditLogs lists the log of the organization named by id, or all: each
+// organization's, and the partner's own.
+func auditLogs(ctx context.Context, st *store.Store, id string) ([]auditLog, error) {
+	var logs []auditLog
+	err := eachOrganization(ctx, st, id, func(o backup.Organization) error {
+		logs = append(logs, auditLog{o.Name, o.PartnerID, o.ID})
+		return nil
+	})
+	if err != nil || id != "" {
+		return logs, err
+	}
+	partners, err := st.Partners(ctx)
+	for _, p := range partners {
+		logs = append(logs, auditLog{p.Name + " (Partner Portal)", p.ID, ""})
+	}
+	return logs, err
 }
