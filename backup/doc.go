@@ -26,6 +26,9 @@
 //   - Restore: messages of a snapshot that are put back into a mailbox.
 //   - Restore permission: Microsoft's leave to write into mailboxes; an
 //     administrator gives it for restores, and it is given back after them.
+//   - Upkeep: work on an organization's repository: restore tests, checks,
+//     repair, a new key, a new catalog.
+//   - Damage: something in the repository that is not what was written.
 //   - Activity: what was done, by whom, for whom; append-only.
 //   - Problem: an error that a person can read and act on.
 package backup

@@ -97,6 +97,7 @@ const (
 	ProblemItems            ProblemKind = "items"             // some items could not be read; the rest is safe
 	ProblemDiskFull         ProblemKind = "disk_full"         // the repository's disk is full
 	ProblemRepository       ProblemKind = "repository"        // the repository could not be read or written
+	ProblemDamaged          ProblemKind = "damaged"           // a check found damage in the repository
 	ProblemUnknown          ProblemKind = "unknown"           // none of the above; shows code, time and request id
 )
 

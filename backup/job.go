@@ -176,3 +176,12 @@ type ReturnRestoreJob struct {
 
 // Kind names the job.
 func (ReturnRestoreJob) Kind() string { return "return_restore_permission" }
+
+// UpkeepJob does work of one kind on an organization's repository.
+type UpkeepJob struct {
+	OrgID OrgID      `json:"org_id" river:"unique"`
+	Work  UpkeepKind `json:"kind" river:"unique"`
+}
+
+// Kind names the job.
+func (UpkeepJob) Kind() string { return "upkeep" }

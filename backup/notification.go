@@ -18,12 +18,13 @@ const (
 	NotifyMigrationDone     NotificationKind = "migration_done"     // from backup administrator to least privilege
 	NotifyCredentialsExpire NotificationKind = "credentials_expire" // a certificate ends in 14 days and was not renewed
 	NotifyActingAsked       NotificationKind = "acting_asked"       // the provider asks to act for the organization; to its admins only
+	NotifyDamage            NotificationKind = "damage"             // a check of the repository found damage, or could not be done
 	NotifyWeeklySummary     NotificationKind = "weekly_summary"     // how the week's backups went
 )
 
 // NotificationKinds lists all of them in the order in which pages show them.
 var NotificationKinds = []NotificationKind{NotifyBackupFailing, NotifyConnectionProblem, NotifyRolePending, NotifyPermissionDrift,
-	NotifyCredentialsExpire, NotifyMigrationDone, NotifyActingAsked, NotifyWeeklySummary}
+	NotifyCredentialsExpire, NotifyMigrationDone, NotifyActingAsked, NotifyDamage, NotifyWeeklySummary}
 
 // Notification is an event that people are told of by e-mail, once.
 type Notification struct {

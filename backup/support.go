@@ -10,6 +10,7 @@ const (
 	SupportBackup     SupportArea = "backup"
 	SupportConnection SupportArea = "connection"
 	SupportRole       SupportArea = "role"
+	SupportStorage    SupportArea = "storage"
 )
 
 // SupportCause is one cause of trouble over all organizations of a partner.

@@ -79,6 +79,9 @@ func (s *Server) dashboardView(r *http.Request) (views.Dashboard, error) {
 	if v.Runs, err = s.running(ctx, a.Org.ID); err != nil {
 		return v, err
 	}
+	if v.Proven, err = s.proven(ctx, a.Org.ID, "/status"); err != nil {
+		return v, err
+	}
 	v.Connections, err = s.connectionStates(ctx, a.Org.ID)
 	return v, err
 }

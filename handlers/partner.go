@@ -211,6 +211,9 @@ func (s *Server) organizationView(r *http.Request) (views.Organization, error) {
 		return v, err
 	}
 	v.LastRunAt, v.NextRunAt = summary.LastRunAt, summary.NextRunAt
+	if v.Proven, err = s.proven(ctx, org.ID, "/partner/support"); err != nil {
+		return v, err
+	}
 	if v.MayAct, err = s.Store.MayAct(ctx, a, org); err != nil {
 		return v, err
 	}

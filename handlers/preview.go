@@ -31,7 +31,9 @@ func (s *Server) showItem(w http.ResponseWriter, r *http.Request) error {
 		m, err := s.readMessage(r, v, item)
 		if err != nil {
 			s.Log.Error("message not read", "mailbox", v.Mailbox.ID, "item", item.ID, "error", err)
-			view.Problem = unreadable
+			if view.Problem, err = s.whyUnreadable(r.Context(), v.Mailbox, item); err != nil {
+				return err
+			}
 		} else {
 			showMessage(&view, m)
 		}
@@ -51,6 +53,19 @@ func showMessage(view *views.ItemView, m *preview.Message) {
 }
 
 const unreadable = "This message could not be read from the repository. Try again; if it stays, whoever runs this Holdfast should run holdfast verify."
+
+// whyUnreadable says why a message can't be read that the provider delivered.
+func (s *Server) whyUnreadable(ctx context.Context, m backup.Mailbox, item backup.Item) (string, error) {
+	d, err := s.Store.ItemDamage(ctx, m.OrgID, m.ID, item.ID)
+	if errors.Is(err, backup.ErrNotFound) {
+		return unreadable, nil
+	}
+	if err != nil {
+		return "", err
+	}
+	return "The content of this message is damaged in the backup since " + d.FoundAt.Format("2 January 2006, 15:04 UTC") + ". Other messages are fine. " +
+		"Whoever runs this Holdfast was told and can repair it, if the message is still in the mailbox.", nil
+}
 
 // damaged says why there is no content, "" if there is.
 func damaged(item backup.Item) string {

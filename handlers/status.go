@@ -72,6 +72,15 @@ func (s *Server) statusView(r *http.Request) (views.Status, error) {
 		return v, err
 	}
 	v.NextRunAt = summary.NextRunAt
+	if v.Upkeep, err = s.Store.Upkeeps(ctx, org); err != nil {
+		return v, err
+	}
+	if v.Damaged, _, err = s.Store.CountDamages(ctx, org); err != nil {
+		return v, err
+	}
+	if v.Damages, err = s.Store.Damages(ctx, org, damagesShown); err != nil {
+		return v, err
+	}
 	v.Next, err = s.Store.UpcomingMailboxes(ctx, org, nextShown)
 	return v, err
 }

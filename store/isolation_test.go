@@ -46,6 +46,8 @@ func fillTheirs(t *testing.T, st *store.Store) theirs {
 	v.auth, err = st.StartAuthorization(ctx, backup.Authorization{OrgID: v.w.Contoso.ID, ConnectionID: conn.ID, Provider: backup.ProviderMicrosoft365, Step: backup.StepConsent,
 		SignIn: backup.SignInAttempt{State: "state-of-contoso"}}, v.w.Ada)
 	must(err)
+	must(st.StartUpkeep(ctx, v.w.Contoso.ID, backup.UpkeepProveItem))
+	must(st.NoteDamage(ctx, backup.Damage{OrgID: v.w.Contoso.ID, Object: "item", MailboxID: v.mailbox.ID, Record: 1, How: "damaged"}))
 	v.run = backup.Run{ID: "RUN", OrgID: v.w.Contoso.ID, MailboxID: v.mailbox.ID, State: backup.RunRunning, Trigger: "first", StartedAt: time.Now(), BeatAt: time.Now()}
 	must(st.StartRun(ctx, v.run))
 	must(st.ApplyCommit(ctx, v.w.Contoso.ID, v.mailbox.ID, engine.Delta{Seq: 1, At: time.Now(), NextNumber: 1}))
@@ -122,6 +124,16 @@ func TestAnotherOrganizationReachesNothing(t *testing.T) {
 			"ReturnRestoreGrant": func(ctx context.Context) error {
 				return st.ReturnRestoreGrant(ctx, backup.RestoreGrant{OrgID: me, ConnectionID: v.conn.ID})
 			},
+			"AskUpkeep": func(ctx context.Context) error {
+				return st.AskUpkeep(ctx, stranger, v.w.Contoso.ID, backup.UpkeepProveItem, by)
+			},
+			"BeatUpkeep": func(ctx context.Context) error { return st.BeatUpkeep(ctx, me, backup.UpkeepProveItem, 1, 2) },
+			"FinishUpkeep": func(ctx context.Context) error {
+				return st.FinishUpkeep(ctx, backup.Upkeep{OrgID: me, Kind: backup.UpkeepProveItem})
+			},
+			"ItemDamage": func(ctx context.Context) error {
+				return one(st.ItemDamage(ctx, me, v.mailbox.ID, "AAAAAAAAAAAACAAAAAAAAAAAAA"))
+			},
 			"FinishRun": func(ctx context.Context) error { return st.FinishRun(ctx, run, func(*backup.Mailbox) {}) },
 		}
 		for name, call := range calls {
@@ -187,6 +199,8 @@ func TestListsAreEmptyForAnotherOrganization(t *testing.T) {
 			"MailboxRuns":       count(st.MailboxRuns(ctx, me, v.mailbox.ID, 10)),
 			"UpcomingMailboxes": count(st.UpcomingMailboxes(ctx, me, 10)),
 			"MailboxCounts":     count(st.MailboxCounts(ctx, me)),
+			"Damages":           count(st.Damages(ctx, me, 10)),
+			"Upkeeps":           count(st.Upkeeps(ctx, me)),
 			"Organizations":     count(st.Organizations(ctx, "another partner")),
 		} {
 			if got != "0" {
@@ -225,6 +239,10 @@ func lengthOf(list any) int {
 	case []backup.Mailbox:
 		return len(l)
 	case []backup.OrganizationHealth:
+		return len(l)
+	case []backup.Damage:
+		return len(l)
+	case map[backup.UpkeepKind]backup.Upkeep:
 		return len(l)
 	case backup.StatusCounts:
 		return len(l)

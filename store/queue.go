@@ -14,11 +14,12 @@ import (
 )
 
 // The queues: backups never hold up a person in the wizard, or one who waits for
-// a restore.
+// a restore, and checks of the repository hold up nobody.
 const (
 	QueueBackup  = "backup"
 	QueueSetup   = "setup"
 	QueueRestore = "restore"
+	QueueUpkeep  = "upkeep"
 )
 
 // River returns a client of the job queue in this database.
@@ -36,6 +37,8 @@ func insertOpts(args river.JobArgs) *river.InsertOpts {
 		opts.Queue, opts.MaxAttempts = QueueBackup, 1
 	case (backup.RestoreJob{}).Kind():
 		opts.Queue, opts.MaxAttempts = QueueRestore, 1
+	case (backup.UpkeepJob{}).Kind():
+		opts.Queue, opts.MaxAttempts = QueueUpkeep, 1
 	}
 	return opts
 }

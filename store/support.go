@@ -32,6 +32,10 @@ func (s *Store) SupportCauses(ctx context.Context, partner backup.PartnerID) ([]
 			JOIN connections c ON c.org_id = o.id AND c.problem <> '' WHERE o.partner_id = $1`},
 		{backup.SupportRole, `SELECT o.id, o.name, r.problem, CASE WHEN r.state = 'pending' THEN r.pending_since ELSE r.checked_at END, r.next_try_at FROM organizations o
 			JOIN custom_roles r ON r.org_id = o.id AND r.state <> 'connected' WHERE o.partner_id = $1`},
+		{backup.SupportStorage, `SELECT o.id, o.name, u.problem, u.ended_at, u.next_at FROM organizations o
+			JOIN upkeep u ON u.org_id = o.id AND u.state = 'failed' AND u.problem <> '' WHERE o.partner_id = $1`},
+		{backup.SupportStorage, `SELECT o.id, o.name, '', min(d.found_at), 0 FROM organizations o
+			JOIN damages d ON d.org_id = o.id AND d.mended_at = 0 WHERE o.partner_id = $1 GROUP BY o.id, o.name`},
 	} {
 		list, err := collect(ctx, s.read, func(row scanner) (supportRow, error) {
 			r := supportRow{area: q.area}
@@ -39,6 +43,9 @@ func (s *Store) SupportCauses(ctx context.Context, partner backup.PartnerID) ([]
 			var since, next int64
 			err := row.Scan(&r.org.ID, &r.org.Name, &problem, &since, &next)
 			r.problem, r.since, r.next = problemOf(problem), moment(since), moment(next)
+			if q.area == backup.SupportStorage && problem == "" {
+				r.problem = backup.Problem{Kind: backup.ProblemDamaged, Text: backup.ProblemDamage}
+			}
 			if r.since.IsZero() {
 				r.since = r.problem.At
 			}

@@ -22,6 +22,7 @@ type Dashboard struct {
 	NewItems    int64 // today
 	NewBytes    int64 // today
 	Days        []backup.DayFigure
+	Proven      Proven
 	Connections []Connection
 	UnderWay    *backup.Authorization // nil if no wizard is
 	MayChange   bool
@@ -130,6 +131,9 @@ type Status struct {
 	Left        []LeftBehind // what a person has to delete by hand
 	Counts      backup.StatusCounts
 	Causes      []Cause
+	Upkeep      map[backup.UpkeepKind]backup.Upkeep
+	Damages     []backup.Damage // the newest
+	Damaged     int64           // all of them
 	Running     []Run
 	Latest      []Run
 	Next        []backup.Mailbox

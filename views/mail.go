@@ -43,6 +43,8 @@ func notificationName(k backup.NotificationKind) string {
 		return "Credentials about to expire"
 	case backup.NotifyActingAsked:
 		return "Your provider asks to act for you"
+	case backup.NotifyDamage:
+		return "Backed-up data is damaged or could not be checked"
 	case backup.NotifyWeeklySummary:
 		return "Weekly summary"
 	}

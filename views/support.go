@@ -24,6 +24,8 @@ func areaName(a backup.SupportArea) string {
 		return "Credential and consent errors"
 	case backup.SupportRole:
 		return "Custom role"
+	case backup.SupportStorage:
+		return "Backup storage"
 	}
 	return string(a)
 }

@@ -112,7 +112,7 @@ func SupportPage(f Frame, v Support) templ.Component {
 					if templ_7745c5c3_Err != nil {
 						return templ_7745c5c3_Err
 					}
-					for _, a := range []backup.SupportArea{backup.SupportBackup, backup.SupportConnection, backup.SupportRole} {
+					for _, a := range []backup.SupportArea{backup.SupportBackup, backup.SupportConnection, backup.SupportRole, backup.SupportStorage} {
 						templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 6, "<option value=\"")
 						if templ_7745c5c3_Err != nil {
 							return templ_7745c5c3_Err

@@ -23,7 +23,7 @@ const (
 // noticed are the kinds that are over as soon as they are not so any more; the
 // others are told once.
 var noticed = []backup.NotificationKind{backup.NotifyRolePending, backup.NotifyBackupFailing, backup.NotifyConnectionProblem,
-	backup.NotifyPermissionDrift, backup.NotifyCredentialsExpire, backup.NotifyActingAsked}
+	backup.NotifyPermissionDrift, backup.NotifyCredentialsExpire, backup.NotifyActingAsked, backup.NotifyDamage}
 
 // notices looks from time to time for what people have to be told of, and puts
 // what is owed into the queue.
@@ -115,6 +115,11 @@ func (r *Runner) events(ctx context.Context, org backup.Organization, now time.T
 			}
 		}
 	}
+	damage, err := r.upkeepEvents(ctx, org)
+	if err != nil {
+		return nil, err
+	}
+	list = append(list, damage...)
 	migrated, err := r.Store.MigrationsSince(ctx, org.ID, now.Add(-migratedWithin))
 	if err != nil {
 		return nil, fmt.Errorf("read migrations: %w", err)

@@ -90,6 +90,7 @@ var subjects = map[backup.NotificationKind]string{
 	backup.NotifyRolePending: "Custom role still pending", backup.NotifyBackupFailing: "Backup failing for 24 hours",
 	backup.NotifyConnectionProblem: "Microsoft 365 needs your attention", backup.NotifyPermissionDrift: "Permissions differ from what was asked for",
 	backup.NotifyMigrationDone: "Migration complete", backup.NotifyCredentialsExpire: "A certificate is about to end", backup.NotifyWeeklySummary: "Your week of backups", backup.NotifyActingAsked: "Your provider asks to act for you",
+	backup.NotifyDamage: "Backed-up data is damaged or could not be checked",
 }
 
 // message is a notification as an e-mail to one person.

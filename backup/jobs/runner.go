@@ -15,6 +15,7 @@ import (
 
 	"github.com/riverqueue/river"
 	"github.com/riverqueue/river/rivertype"
+	"golang.org/x/time/rate"
 
 	"holdfast/backup"
 	"holdfast/backup/engine"
@@ -31,6 +32,7 @@ type Runner struct {
 	Workers   int           // mailboxes backed up at the same time
 	Log       *slog.Logger
 	PublicURL string // of the portal, for links in e-mail
+	CheckRate int64  // bytes a second that checks read from the repository at most; 0 for no limit
 	// MailRoots are the certificates that a mail server's is held against; nil
 	// for the system's.
 	MailRoots *x509.CertPool
@@ -38,13 +40,16 @@ type Runner struct {
 	apps       appCache
 	noticeMu   sync.Mutex
 	lastNotice time.Time
+	checkOnce  sync.Once
+	checks     *rate.Limiter
 }
 
 // The queues. Setup is separate, so that a person in the wizard never waits
-// behind backups.
+// behind backups; upkeep, so that neither waits for checks of the repository.
 const (
 	queueBackup = store.QueueBackup
 	queueSetup  = store.QueueSetup
+	queueUpkeep = store.QueueUpkeep
 )
 
 // setupTimeout bounds one try of a setup job; a role may need minutes while
@@ -105,11 +110,12 @@ func (r *Runner) config(holder string) *river.Config {
 	river.AddWorker(workers, &notify{Runner: r})
 	river.AddWorker(workers, &letter{Runner: r})
 	river.AddWorker(workers, &collect{Runner: r})
+	river.AddWorker(workers, &upkeep{Runner: r})
 	river.AddWorker(workers, &schedule{Runner: r})
 	return &river.Config{
 		ID:                   holder,
 		Workers:              workers,
-		Queues:               map[string]river.QueueConfig{queueBackup: {MaxWorkers: r.Workers}, queueSetup: {MaxWorkers: 8}},
+		Queues:               map[string]river.QueueConfig{queueBackup: {MaxWorkers: r.Workers}, queueSetup: {MaxWorkers: 8}, queueUpkeep: {MaxWorkers: 1}},
 		JobTimeout:           setupTimeout,
 		RescueStuckJobsAfter: 2 * setupTimeout,
 		RetryPolicy:          retryPolicy{},

@@ -43,6 +43,7 @@ func (w *schedule) Work(ctx context.Context, _ *river.Job[backup.ScheduleJob]) e
 		w.permissions(ctx, now),
 		w.certificates(ctx, now),
 		w.notices(ctx, now),
+		w.upkeep(ctx, now),
 		w.tidy(ctx, now),
 	)
 }

@@ -39,6 +39,7 @@ type config struct {
 	SecondFactor string        // required or optional, for the partner's people
 	Every        time.Duration // pause between two runs of a mailbox
 	Workers      int           // mailboxes backed up at the same time
+	CheckRate    int           // MiB a second that checks read from the repository at most, 0 for no limit
 	LogLevel     slog.Level
 	Microsoft    microsoftConfig
 
@@ -96,6 +97,7 @@ func (c *config) serveFlags(fs *flag.FlagSet, proxies *string) {
 	fs.StringVar(&c.MetricsAddr, "metrics-addr", "", "address to serve Prometheus metrics on, like 127.0.0.1:9090 (default none)")
 	fs.DurationVar(&c.Every, "every", time.Hour, "pause between two runs of a mailbox")
 	fs.IntVar(&c.Workers, "workers", 4, "mailboxes backed up at the same time by this process")
+	fs.IntVar(&c.CheckRate, "check-rate", 16, "MiB a second that checks and restore tests read from the repository at most, 0 for no limit")
 }
 
 // microsoftFlags declares the flags that say which registration is ours.

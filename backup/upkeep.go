@@ -1,0 +1,79 @@
+package backup
+
+import "time"
+
+// UpkeepKind is a kind of work on an organization's repository.
+type UpkeepKind string
+
+// The kinds.
+const (
+	UpkeepProveItem    UpkeepKind = "prove_item"    // restore a random message and compare it with its hash
+	UpkeepProveMailbox UpkeepKind = "prove_mailbox" // the same with all messages of a random mailbox
+)
+
+// UpkeepKinds lists all of them in the order in which pages show them.
+var UpkeepKinds = []UpkeepKind{UpkeepProveItem, UpkeepProveMailbox}
+
+// UpkeepPlanned are the kinds that are done by themselves, with the time
+// between two of them.
+var UpkeepPlanned = map[UpkeepKind]time.Duration{
+	UpkeepProveItem:    24 * time.Hour,
+	UpkeepProveMailbox: 7 * 24 * time.Hour,
+}
+
+// UpkeepState is how the newest work of a kind stands.
+type UpkeepState string
+
+// The states. What was interrupted waits.
+const (
+	UpkeepWaiting UpkeepState = "waiting"
+	UpkeepRunning UpkeepState = "running"
+	UpkeepOK      UpkeepState = "ok"
+	UpkeepDamaged UpkeepState = "damaged" // it went through and found damage
+	UpkeepFailed  UpkeepState = "failed"  // it could not be done; Problem says why
+)
+
+// Upkeep is work of one kind on an organization's repository: what is under
+// way, and how the last one ended.
+type Upkeep struct {
+	OrgID     OrgID
+	Kind      UpkeepKind
+	State     UpkeepState
+	AskedAt   time.Time // by a person; zero if it was planned
+	StartedAt time.Time
+	BeatAt    time.Time // last sign of life
+	EndedAt   time.Time // of the last one that ended
+	OKAt      time.Time // of the last one that ended well
+	NextAt    time.Time // zero if none is planned
+	Done      int64     // of Total, while it runs
+	Total     int64     // 0 if not known yet
+	MailboxID MailboxID // what was restored
+	Counted   int64     // messages or packs that the last one looked at
+	Bytes     int64     // of them
+	Damaged   int64     // of them
+	Problem   Problem   // why it could not be done
+}
+
+// Busy says that it waits for a worker or runs.
+func (u Upkeep) Busy() bool {
+	return u.State == UpkeepRunning || u.State == UpkeepWaiting && !u.AskedAt.IsZero()
+}
+
+// Damage is something in the repository that is not what was written.
+type Damage struct {
+	OrgID     OrgID
+	Object    string    // its key in the repository, or what names a message
+	MailboxID MailboxID // "" if it is not known
+	Record    int64     // number of the message's record in the catalog, 0 for an object
+	How       string    // what is wrong with it, in words
+	FoundAt   time.Time
+	SeenAt    time.Time // by the last check
+	MendedAt  time.Time // zero while it is damaged
+
+	MailboxName string // for pages, from the mailbox and the catalog
+	Subject     string
+}
+
+// ProblemDamage is what people read when a check found damage.
+const ProblemDamage = "A check found damage in the backup storage. What is damaged is listed by name; everything else can be restored. " +
+	"Check the disk or bucket first, then select Repair: Holdfast reads what is damaged from the mailboxes again where it is still there."

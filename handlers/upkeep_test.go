@@ -1,0 +1,88 @@
+package handlers_test
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"holdfast/backup"
+	"holdfast/backup/engine"
+	"holdfast/store"
+)
+
+func TestProvenRestoresAndDamageAreShown(t *testing.T) {
+	p := newPortal(t)
+	boxes := p.connect("Contoso Dental", account{name: "Adele", status: backup.StatusProtected})
+	org := p.orgs["Contoso Dental"].ID
+	m := boxes["Adele"]
+	_, doc := p.as(adeleMail).get("/dashboard")
+	says(t, doc, "Last proven restore Not yet")
+
+	ctx := t.Context()
+	now := time.Now()
+	for kind, counted := range map[backup.UpkeepKind]int64{backup.UpkeepProveItem: 1, backup.UpkeepProveMailbox: 312} {
+		if err := p.store.StartUpkeep(ctx, org, kind); err != nil {
+			t.Fatal(err)
+		}
+		ended := now.Add(-3 * time.Hour)
+		if kind == backup.UpkeepProveMailbox {
+			ended = now.Add(-50 * time.Hour)
+		}
+		if err := p.store.FinishUpkeep(ctx, backup.Upkeep{OrgID: org, Kind: kind, State: backup.UpkeepOK, MailboxID: m.ID, Counted: counted, EndedAt: ended}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for who, path := range map[string]string{adeleMail: "/dashboard", danaMail: "/partner/organizations/" + string(org)} {
+		_, doc = p.as(who).get(path)
+		says(t, doc, "Last proven restore 3 hours ago 1 message of "+m.Address+", every byte compared · last whole mailbox 2 days ago with 312 messages")
+	}
+
+	if err := p.store.NoteDamage(ctx, backup.Damage{OrgID: org, Object: "t/x/d/00/00", How: "its bytes are not those that were written"}); err != nil {
+		t.Fatal(err)
+	}
+	_, doc = p.as(adeleMail).get("/dashboard")
+	says(t, doc, "1 message or object is damaged See what")
+	_, doc = p.as(adeleMail).get("/status")
+	says(t, doc, "1 message or object of the backup is damaged Damaged "+backup.ProblemDamage)
+	says(t, doc, "t/x/d/00/00")
+	_, doc = p.as(danaMail).get("/partner/support")
+	says(t, doc, "Backup storage")
+	says(t, doc, backup.ProblemDamage)
+	_, doc = p.as(nestorMail).get("/status")
+	if strings.Contains(text(doc.Selection), "amaged") {
+		t.Error("another organization sees the damage")
+	}
+}
+
+func TestDamagedMessageSaysSinceWhen(t *testing.T) {
+	o := newOffice(t)
+	m := o.backUp(newShelf(t))
+	v := o.signIn(adminMail)
+	packs, err := filepath.Glob(filepath.Join(o.folder, "t", string(m.OrgID), "d", "*", "*"))
+	if err != nil || len(packs) == 0 {
+		t.Fatalf("packs of content: %v, %v", packs, err)
+	}
+	for _, name := range packs {
+		if err := os.Truncate(name, 40); err != nil {
+			t.Fatal(err)
+		}
+	}
+	snapshots, err := o.store.Snapshots(t.Context(), m.OrgID, m.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	items, _, err := o.store.Items(t.Context(), m.OrgID, m.ID, snapshots[0].Seq, store.ItemQuery{Search: "From the start"})
+	if err != nil || len(items) != 1 {
+		t.Fatalf("items = %v, %v", items, err)
+	}
+	page := "/browse/" + string(m.ID) + "/items/" + string(items[0].ID)
+	v.get(page).says("should run holdfast verify")
+	record, _ := engine.RecordNumber(items[0].ID)
+	if err := o.store.NoteDamage(t.Context(), backup.Damage{OrgID: m.OrgID, Object: "item", MailboxID: m.ID, Record: record, How: "torn"}); err != nil {
+		t.Fatal(err)
+	}
+	v.get(page).says("The content of this message is damaged in the backup since " + time.Now().UTC().Format("2 January 2006")).says("Other messages are fine.")
+	o.signIn(adminMail).get("/status").says("“From the start”")
+}

@@ -1,0 +1,80 @@
+package views
+
+import (
+	"time"
+
+	"holdfast/backup"
+)
+
+// Proven is what an organization's restore tests say.
+type Proven struct {
+	Item, Mailbox backup.Upkeep // of a message, and of a whole mailbox
+	ItemOf        string        // address of the mailbox that the message was in
+	MailboxOf     string
+	Damaged       int64 // messages and objects that are known to be damaged
+	Since         time.Time
+	StatusPath    string // where they are listed, "" for nowhere
+}
+
+// at is when a restore was last proven.
+func (p Proven) at() time.Time {
+	if p.Mailbox.OKAt.After(p.Item.OKAt) {
+		return p.Mailbox.OKAt
+	}
+	return p.Item.OKAt
+}
+
+// text says what was restored last.
+func (p Proven) text() string {
+	switch {
+	case p.at().IsZero():
+		return "Within a day of the first backup, Holdfast restores a message by itself and compares it with what was backed up."
+	case p.Mailbox.OKAt.After(p.Item.OKAt):
+		return plural(p.Mailbox.Counted, "message", "messages") + of(p.MailboxOf) + ", every byte compared"
+	}
+	return plural(p.Item.Counted, "message", "messages") + of(p.ItemOf) + ", every byte compared"
+}
+
+func of(mailbox string) string {
+	if mailbox == "" {
+		return ""
+	}
+	return " of " + mailbox
+}
+
+// trouble says why the last test proved nothing, "" if it did.
+func (p Proven) trouble() string {
+	for _, u := range []backup.Upkeep{p.Item, p.Mailbox} {
+		if u.State == backup.UpkeepFailed {
+			return "The last restore test could not be done."
+		}
+	}
+	return ""
+}
+
+// upkeepNames say what a kind of upkeep does.
+var upkeepNames = map[backup.UpkeepKind]string{
+	backup.UpkeepProveItem: "Restore test of a message", backup.UpkeepProveMailbox: "Restore test of a mailbox",
+}
+
+// failedUpkeep are those that could not be done, for people to read why.
+func failedUpkeep(list map[backup.UpkeepKind]backup.Upkeep) []backup.Upkeep {
+	var failed []backup.Upkeep
+	for _, kind := range backup.UpkeepKinds {
+		if u := list[kind]; u.State == backup.UpkeepFailed && !u.Problem.IsZero() {
+			failed = append(failed, u)
+		}
+	}
+	return failed
+}
+
+// damageName names what is damaged.
+func damageName(d backup.Damage) string {
+	switch {
+	case d.Record > 0 && d.Subject != "":
+		return "“" + d.Subject + "”"
+	case d.Record > 0:
+		return "A message without a subject"
+	}
+	return d.Object
+}
