@@ -158,6 +158,12 @@ type CollectJob struct{}
 // Kind names the job.
 func (CollectJob) Kind() string { return "collect" }
 
+// ExtendLocksJob prolongs the object locks of what is needed in the repository.
+type ExtendLocksJob struct{}
+
+// Kind names the job.
+func (ExtendLocksJob) Kind() string { return "extend_locks" }
+
 // RestoreJob works on one restore.
 type RestoreJob struct {
 	OrgID     OrgID     `json:"org_id" river:"unique"`

@@ -45,8 +45,8 @@ func (w *collect) Work(ctx context.Context, _ *river.Job[backup.CollectJob]) err
 			w.Log.Error("repository not collected", "organization", org.ID, "error", err)
 			continue
 		}
-		if c.Condemned+c.Deleted > 0 {
-			w.Log.Info("repository collected", "organization", org.ID, "packs", c.Packs, "condemned", c.Condemned, "deleted", c.Deleted, "freed_bytes", c.Freed)
+		if c.Condemned+c.Deleted+c.Retained > 0 {
+			w.Log.Info("repository collected", "organization", org.ID, "packs", c.Packs, "condemned", c.Condemned, "deleted", c.Deleted, "freed_bytes", c.Freed, "retained", c.Retained)
 		}
 	}
 	return nil

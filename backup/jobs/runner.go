@@ -111,6 +111,7 @@ func (r *Runner) config(holder string) *river.Config {
 	river.AddWorker(workers, &letter{Runner: r})
 	river.AddWorker(workers, &collect{Runner: r})
 	river.AddWorker(workers, &upkeep{Runner: r})
+	river.AddWorker(workers, &extendLocks{Runner: r})
 	river.AddWorker(workers, &schedule{Runner: r})
 	return &river.Config{
 		ID:                   holder,
@@ -124,7 +125,7 @@ func (r *Runner) config(holder string) *river.Config {
 		PeriodicJobs: []*river.PeriodicJob{river.NewPeriodicJob(river.PeriodicInterval(scheduleEvery),
 			func() (river.JobArgs, *river.InsertOpts) {
 				return backup.ScheduleJob{}, &river.InsertOpts{Queue: queueSetup, MaxAttempts: 1}
-			}, &river.PeriodicJobOpts{RunOnStart: true}), collectDaily()},
+			}, &river.PeriodicJobOpts{RunOnStart: true}), collectDaily(), extendLocksOften()},
 	}
 }
 

@@ -18,6 +18,11 @@ import (
 // commit names. A writer commits nothing that is older than maxWriter or that
 // the log has released for deletion; so what may be deleted can never be
 // needed again, and a collector may sleep, die or run twice at any point.
+//
+// The right to delete is the number of the log's next entry, which the storage
+// gives to one collector only. It is a fencing token that never ends: an entry
+// names what may be deleted, and that stays so however late it is done. A lease
+// would add a clock and nothing else.
 const (
 	// Grace is how long a pack stays condemned before it is deleted.
 	Grace = 48 * time.Hour
@@ -41,6 +46,7 @@ type Collection struct {
 	Condemned int   // named by no commit; deleted by a collection Grace later
 	Deleted   int
 	Freed     int64 // bytes of the deleted
+	Retained  int   // that an object lock still keeps; deleted by a later collection
 }
 
 // logPack names a pack in the deletion log.
@@ -171,6 +177,9 @@ func (r *Repository) Collect(ctx context.Context, tenant string) (Collection, er
 	if err := validName(tenant); err != nil {
 		return c, err
 	}
+	// Waits count until what is known was read: a collector that sleeps after
+	// that knows nothing of what was committed meanwhile.
+	began := time.Now().Round(0)
 	log, err := r.readLog(ctx, tenant)
 	if err != nil {
 		return c, err
@@ -184,7 +193,7 @@ func (r *Repository) Collect(ctx context.Context, tenant string) (Collection, er
 	if err != nil {
 		return c, err
 	}
-	rec := logRecord{At: time.Now().UnixMilli()}
+	rec := logRecord{At: time.Now().UnixMilli()} // later than what it condemns was seen
 	for p, size := range packs {
 		c.Packs++
 		c.Bytes += size
@@ -196,7 +205,7 @@ func (r *Repository) Collect(ctx context.Context, tenant string) (Collection, er
 		case !condemned && len(rec.Condemned) < maxLogPack:
 			rec.Condemned = append(rec.Condemned, p)
 			c.Condemned++
-		case condemned && time.Since(since) >= Grace && len(rec.Deleted) < maxLogPack:
+		case condemned && began.Sub(since) >= Grace && len(rec.Deleted) < maxLogPack:
 			rec.Deleted = append(rec.Deleted, p)
 		default:
 			c.Condemned++ // and waits
@@ -209,7 +218,12 @@ func (r *Repository) Collect(ctx context.Context, tenant string) (Collection, er
 		return c, err
 	}
 	for _, p := range rec.Deleted {
-		if err := r.storage.Delete(ctx, p.key(tenant)); err != nil && !errors.Is(err, ErrNotExist) {
+		err := r.storage.Delete(ctx, p.key(tenant))
+		if errors.Is(err, ErrRetained) {
+			c.Retained++
+			continue
+		}
+		if err != nil && !errors.Is(err, ErrNotExist) {
 			return c, fmt.Errorf("delete pack %s: %w", p.ID, err)
 		}
 		c.Deleted++

@@ -11,15 +11,14 @@ import (
 
 // Locks is what ExtendLocks did.
 type Locks struct {
-	Locked   int // objects that are needed
+	Needed   int // objects
 	Extended int // of them, whose lock was prolonged
-	Missing  int // of them, that are not there; Verify says what they held
 }
 
 // ExtendLocks prolongs the locks of format.json, of the commits of a tenant and
-// of the packs that they name, where less than half of the time remains. What is
-// not needed any more is left to run out. On a Storage without locks it does
-// nothing.
+// of the packs that are not condemned, where less than half of the time remains.
+// What is not needed any more is left to run out. On a Storage without locks it
+// does nothing.
 func (r *Repository) ExtendLocks(ctx context.Context, tenant string) (Locks, error) {
 	var l Locks
 	locker, ok := r.storage.(Locker)
@@ -33,7 +32,7 @@ func (r *Repository) ExtendLocks(ctx context.Context, tenant string) (Locks, err
 	if err != nil {
 		return l, err
 	}
-	var extended, missing atomic.Int64
+	var extended atomic.Int64
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(copiers)
 	for _, key := range keys {
@@ -41,7 +40,7 @@ func (r *Repository) ExtendLocks(ctx context.Context, tenant string) (Locks, err
 			done, err := locker.Extend(ctx, key)
 			switch {
 			case errors.Is(err, ErrNotExist):
-				missing.Add(1)
+				// Collected meanwhile, or lost: Verify says so.
 			case err != nil:
 				return fmt.Errorf("extend the lock of %s: %w", key, err)
 			case done:
@@ -51,18 +50,25 @@ func (r *Repository) ExtendLocks(ctx context.Context, tenant string) (Locks, err
 		})
 	}
 	err = g.Wait()
-	return Locks{Locked: len(keys), Extended: int(extended.Load()), Missing: int(missing.Load())}, err
+	return Locks{Needed: len(keys), Extended: int(extended.Load())}, err
 }
 
-// lastingKeys are the objects that a tenant needs.
+// lastingKeys are the objects that a tenant needs: what is not condemned. If
+// the deletion log is damaged, that is everything.
 func (r *Repository) lastingKeys(ctx context.Context, tenant string) ([]string, error) {
 	keys := []string{formatKey}
-	named, err := r.namedPacks(ctx, tenant)
+	log, err := r.readLog(ctx, tenant)
+	if err != nil && !errors.Is(err, ErrDamaged) {
+		return nil, err
+	}
+	packs, err := r.listPacks(ctx, tenant)
 	if err != nil {
 		return nil, err
 	}
-	for p := range named {
-		keys = append(keys, p.key(tenant))
+	for p := range packs {
+		if _, condemned := log.condemned[p]; !condemned && !log.released[p] {
+			keys = append(keys, p.key(tenant))
+		}
 	}
 	for e, err := range r.storage.List(ctx, "t/"+tenant+"/c/") {
 		if err != nil {

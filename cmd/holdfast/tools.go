@@ -144,6 +144,9 @@ func gc(ctx context.Context, args []string, getenv func(string) string, stdout, 
 			if err != nil {
 				return err
 			}
+			if c.Retained > 0 {
+				fmt.Fprintf(stdout, "%s: %d packs are kept by their object lock and deleted when it ends\n", o.Name, c.Retained)
+			}
 			_, err = fmt.Fprintf(stdout, "%s: %d packs (%d bytes), %d deleted (%d bytes), %d belong to no snapshot and are deleted %s after they were found\n",
 				o.Name, c.Packs, c.Bytes, c.Deleted, c.Freed, c.Condemned, repo.Grace)
 			return err
