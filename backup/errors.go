@@ -90,6 +90,8 @@ const (
 	ProblemPermission       ProblemKind = "permission"        // a granted permission is gone or not there yet
 	ProblemRolePending      ProblemKind = "role_pending"      // Exchange does not accept the role yet
 	ProblemRoleChanged      ProblemKind = "role_changed"      // role, role group or member differ from what was made
+	ProblemPassword         ProblemKind = "password"          // a server refuses user name, password or token
+	ProblemCertificate      ProblemKind = "certificate"       // a server's certificate or encryption is not to be trusted
 	ProblemThrottled        ProblemKind = "throttled"         // the provider asks to wait
 	ProblemUnavailable      ProblemKind = "unavailable"       // the provider failed, answered garbage or nothing
 	ProblemMailboxInactive  ProblemKind = "mailbox_inactive"  // no licence, or no mailbox any more

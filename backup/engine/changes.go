@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -193,6 +194,8 @@ func (r *run) sight(ctx context.Context, f *folder, s ItemState, known map[strin
 	item, ok := known[s.ID]
 	if !ok {
 		item = Item{Number: r.number()}
+	} else if s.Version != "" && s.Version == item.Version {
+		s = withHeader(s, item.ItemState)
 	}
 	r.keepOtherPlace(f, item)
 	r.seen.set(item.Number)
@@ -269,6 +272,14 @@ func sameState(a, b ItemState) bool {
 func sameHeader(a, b ItemState) bool {
 	return a.Subject == b.Subject && a.From == b.From && a.To == b.To && a.HasAttachments == b.HasAttachments && a.InternetMessageID == b.InternetMessageID &&
 		millis(a.Received) == millis(b.Received) && millis(a.Sent) == millis(b.Sent) && (a.Size == b.Size || a.Size == 0 || b.Size == 0)
+}
+
+// withHeader returns s with the header of an item of the same version. A Source
+// that lists only the flags of what it named before leaves that out.
+func withHeader(s, header ItemState) ItemState {
+	s.Subject, s.From, s.To, s.HasAttachments, s.InternetMessageID = header.Subject, header.From, header.To, header.HasAttachments, header.InternetMessageID
+	s.Received, s.Sent, s.Size, s.Importance = header.Received, header.Sent, header.Size, cmp.Or(s.Importance, header.Importance)
+	return s
 }
 
 // withState returns the item with the state that changes without the content.

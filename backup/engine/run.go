@@ -247,6 +247,7 @@ func stopsRun(err error) bool {
 	switch backup.KindOf(err) {
 	case backup.ProblemMailboxInactive, backup.ProblemMailboxDeleted, backup.ProblemCredential, backup.ProblemConsentMissing,
 		backup.ProblemApplicationGone, backup.ProblemApplicationOff, backup.ProblemSignInExpired, backup.ProblemThrottled,
+		backup.ProblemPassword, backup.ProblemCertificate,
 		backup.ProblemDiskFull, backup.ProblemRepository:
 		return true
 	}

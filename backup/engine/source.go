@@ -68,7 +68,9 @@ type Page struct {
 	Full bool
 }
 
-// ItemState is an item as the provider describes it now.
+// ItemState is an item as the provider describes it now. One of a Version that
+// the engine knows may leave out what has not changed then: subject, addresses,
+// dates, size, attachments, importance and message id.
 type ItemState struct {
 	ID       string // stays when the item is moved to another folder
 	Version  string // changes with every change of the item, its place and its flags included
