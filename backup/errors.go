@@ -96,6 +96,7 @@ const (
 	ProblemUnavailable      ProblemKind = "unavailable"       // the provider failed, answered garbage or nothing
 	ProblemMailboxInactive  ProblemKind = "mailbox_inactive"  // no licence, or no mailbox any more
 	ProblemMailboxDeleted   ProblemKind = "mailbox_deleted"   // the user is deleted
+	ProblemMailboxFull      ProblemKind = "mailbox_full"      // the mailbox that is restored to has no room
 	ProblemItems            ProblemKind = "items"             // some items could not be read; the rest is safe
 	ProblemDiskFull         ProblemKind = "disk_full"         // the repository's disk is full
 	ProblemRepository       ProblemKind = "repository"        // the repository could not be read or written

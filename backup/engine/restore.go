@@ -266,7 +266,7 @@ func (r *restorer) message(ctx context.Context, n node, e entry) (Restored, *ite
 	e.fill(&item)
 	m := Restored{
 		item: itemID(rec.Number, e.Record), Restore: r.job.ID,
-		ItemState: item.ItemState, Sent: n.WellKnown == "sentitems",
+		ItemState: item.ItemState, FromMe: n.WellKnown == "sentitems",
 	}
 	m.Properties = rec.Properties
 	m.Key = string(r.job.MailboxID) + "." + string(m.item)

@@ -56,8 +56,8 @@ type Restored struct {
 	Key     string
 	Restore backup.RestoreID
 	ItemState
-	Sent  bool  // it was in the folder of sent messages
-	Bytes int64 // of the MIME text
+	FromMe bool  // it was in the folder of sent messages
+	Bytes  int64 // of the MIME text
 	// Open returns the MIME text, anew each time. The caller closes it.
 	Open func(ctx context.Context) io.ReadCloser
 

@@ -197,6 +197,7 @@ type request struct {
 	body    []byte // JSON
 	prefer  string
 	accept  string // "" means JSON
+	once    bool   // it must not be repeated unless Graph says that it did nothing
 }
 
 // send sends a request through the SDK's pipeline, with a new token once if the
@@ -212,7 +213,7 @@ func (a *App) send(ctx context.Context, r request) (*http.Response, *refusal, er
 	}
 	for try := 0; ; try++ {
 		var refused answer
-		c := call{key: a.id, parallel: 8, repeatable: true, answer: &refused}
+		c := call{key: a.id, parallel: 8, repeatable: !r.once, answer: &refused}
 		if r.mailbox != "" {
 			c.key, c.parallel = a.id+"/"+r.mailbox, MailboxCalls
 		}

@@ -22,6 +22,15 @@ var certificateLives = []time.Duration{365 * day, 180 * day, 90 * day, 30 * day}
 
 const day = 24 * time.Hour
 
+// lives are the lives of a certificate of a workload's application. That of the
+// restore application ends by itself soon after the restore permission has to.
+func lives(w backup.Workload) []time.Duration {
+	if w == backup.WorkloadRestore {
+		return []time.Duration{backup.RestoreGrantLife + time.Hour}
+	}
+	return certificateLives
+}
+
 // lostAnswerWait is how long an application whose creation got no answer is
 // looked for before it is taken as not created. Lists lag behind writes.
 const lostAnswerWait = 30 * time.Second
@@ -109,7 +118,7 @@ func (m *applicationMaker) create(ctx context.Context) error {
 	}
 	life := 0
 	if len(m.app.PrivateKey) == 0 {
-		if err := m.newKey(certificateLives[life], backup.ApplicationPlanned); err != nil {
+		if err := m.newKey(lives(m.app.Workload)[life], backup.ApplicationPlanned); err != nil {
 			return err
 		}
 	}
@@ -122,9 +131,9 @@ func (m *applicationMaker) create(ctx context.Context) error {
 		switch {
 		case err == nil:
 			return m.created(made)
-		case r != nil && r.has("CredentialInvalidLifetimeAsPerAppPolicy") && life+1 < len(certificateLives):
+		case r != nil && r.has("CredentialInvalidLifetimeAsPerAppPolicy") && life+1 < len(lives(m.app.Workload)):
 			life++
-			if err := m.newKey(certificateLives[life], backup.ApplicationPlanned); err != nil {
+			if err := m.newKey(lives(m.app.Workload)[life], backup.ApplicationPlanned); err != nil {
 				return err
 			}
 			continue
@@ -160,6 +169,7 @@ func (m *applicationMaker) newKey(life time.Duration, state backup.ApplicationSt
 var displayNames = map[backup.Workload]string{
 	backup.WorkloadMail:     "Holdfast backup: Mail",
 	backup.WorkloadExchange: "Holdfast backup: Exchange",
+	backup.WorkloadRestore:  "Holdfast restore: Mail",
 }
 
 // registration is the body of the application: requiredResourceAccess only

@@ -74,7 +74,7 @@ func (m *applicationMaker) repairKey(ctx context.Context, found models.Applicati
 		}
 	}
 	for life := 0; ; life++ {
-		if err := m.newKey(certificateLives[life], backup.ApplicationBroken); err != nil {
+		if err := m.newKey(lives(m.app.Workload)[life], backup.ApplicationBroken); err != nil {
 			return err
 		}
 		body := models.NewApplication()
@@ -83,7 +83,7 @@ func (m *applicationMaker) repairKey(ctx context.Context, found models.Applicati
 			_, err := applications.NewApplicationsRequestBuilderInternal(m.path, m.adapter).ByApplicationId(m.app.ObjectID).Patch(ctx, body, nil)
 			return err
 		})
-		if r != nil && r.has("CredentialInvalidLifetimeAsPerAppPolicy") && life+1 < len(certificateLives) {
+		if r != nil && r.has("CredentialInvalidLifetimeAsPerAppPolicy") && life+1 < len(lives(m.app.Workload)) {
 			continue
 		}
 		if r != nil {

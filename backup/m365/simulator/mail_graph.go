@@ -32,6 +32,7 @@ func (s *Simulator) mailRoutes() {
 	s.graph("GET", "/users/{user}/mailFolders/{folder}/messages/{message}/$value", s.inMailbox(s.messageContent), mailRead)
 	s.graph("GET", "/users/{user}/mailboxSettings", s.inMailbox(s.mailboxSettings))
 	s.graph("GET", "/users/{user}/mailboxSettings/userPurpose", s.inMailbox(s.userPurpose), settings)
+	s.writeRoutes()
 	s.reportRoutes()
 	s.mailControlRoutes()
 }
@@ -95,7 +96,7 @@ func (s *Simulator) picked(w *answer, sel, kind string, o object) (object, bool)
 	}
 	chosen := object{"id": o["id"]}
 	for key, v := range o {
-		if strings.HasPrefix(key, "@") {
+		if strings.HasPrefix(key, "@") || key == "singleValueExtendedProperties" { // expanded
 			chosen[key] = v
 		}
 	}

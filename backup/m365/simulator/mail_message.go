@@ -163,7 +163,7 @@ func (s *Simulator) headersOf(msg *message) []object {
 }
 
 func (s *Simulator) listMessages(w *answer, r *http.Request, c *caller, u *user) {
-	if !s.takesOptions(w, r, "$select", "$top", "$skip", "$count", "$filter", "$orderby") {
+	if !s.takesOptions(w, r, "$select", "$top", "$skip", "$count", "$filter", "$orderby", "$expand") {
 		return
 	}
 	m, folder := u.Mailbox, ""
@@ -174,6 +174,10 @@ func (s *Simulator) listMessages(w *answer, r *http.Request, c *caller, u *user)
 			return
 		}
 		folder = f.ID
+	}
+	expand, ok := s.expanded(w, r)
+	if !ok {
+		return
 	}
 	match, err := messageFilter(r.URL.Query().Get("$filter"), false)
 	order := strings.ToLower(r.URL.Query().Get("$orderby"))
@@ -193,7 +197,11 @@ func (s *Simulator) listMessages(w *answer, r *http.Request, c *caller, u *user)
 		}
 		return b.Received.Compare(a.Received)
 	})
-	s.mailPage(w, r, len(list), func(i int) object { return s.fullMessage(r, c, u, list[i], r.URL.Query().Get("$select")) }, "microsoft.graph.message", fmt.Sprintf("users('%s')/messages", url.PathEscape(u.ID)), 10)
+	s.mailPage(w, r, len(list), func(i int) object {
+		o := s.fullMessage(r, c, u, list[i], r.URL.Query().Get("$select"))
+		list[i].expand(o, expand)
+		return o
+	}, "microsoft.graph.message", fmt.Sprintf("users('%s')/messages", url.PathEscape(u.ID)), 10)
 }
 
 func (s *Simulator) showMessage(w *answer, r *http.Request, c *caller, u *user) {

@@ -59,6 +59,10 @@ func messageFilter(text string, delta bool) (func(*message) bool, error) {
 	if text == "" {
 		return func(*message) bool { return true }, nil
 	}
+	if m := anyProperty.FindStringSubmatch(text); m != nil && !delta {
+		id, value := strings.ToLower(m[1]), strings.ReplaceAll(m[2], "''", "'")
+		return func(msg *message) bool { return msg.Made != nil && msg.Made.Properties[id] == value }, nil
+	}
 	var tests []func(*message) bool
 	for part := range strings.SplitSeq(text, " and ") {
 		words := strings.Fields(part)
@@ -85,6 +89,37 @@ func messageFilter(text string, delta bool) (func(*message) bool, error) {
 	return func(m *message) bool {
 		return !slices.ContainsFunc(tests, func(test func(*message) bool) bool { return !test(m) })
 	}, nil
+}
+
+// anyProperty is a filter on an extended property
+// (https://learn.microsoft.com/graph/api/singlevaluelegacyextendedproperty-get).
+var anyProperty = regexp.MustCompile(`^singleValueExtendedProperties/Any\(ep: ep/id eq '((?:[^']|'')*)' and ep/value eq '((?:[^']|'')*)'\)$`)
+
+// expandProperty is the one $expand that lists of messages take here.
+var expandProperty = regexp.MustCompile(`^singleValueExtendedProperties\(\$filter=id eq '((?:[^']|'')*)'\)$`)
+
+// expanded reads $expand: the id of an extended property, "" for none.
+func (s *Simulator) expanded(w *answer, r *http.Request) (string, bool) {
+	text := r.URL.Query().Get("$expand")
+	if text == "" {
+		return "", true
+	}
+	m := expandProperty.FindStringSubmatch(text)
+	if m == nil || !propertyID.MatchString(m[1]) {
+		s.graphError(w, http.StatusBadRequest, "ErrorInvalidUrlQuery", "The simulated Microsoft Graph does not take this $expand.")
+		return "", false
+	}
+	return m[1], true
+}
+
+// expand adds an extended property to a message that has it.
+func (m *message) expand(o object, id string) {
+	if m.Made == nil || id == "" {
+		return
+	}
+	if value, ok := m.Made.Properties[strings.ToLower(id)]; ok {
+		o["singleValueExtendedProperties"] = []object{{"id": id, "value": value}}
+	}
 }
 
 // mailBudget counts the requests of an application for a mailbox in ten minutes.

@@ -58,8 +58,9 @@ type message struct {
 	Draft     bool
 	Flag      string // notFlagged, flagged or complete
 	Category  []string
-	Weight    string // importance
-	Damage    string // error code that $value answers with
+	Weight    string   // importance
+	Damage    string   // error code that $value answers with
+	Made      *created `json:",omitempty"` // set if it was made through Graph, or changed there
 	Seq       int64
 	BornSeq   int64 // when it came into its folder
 	ReadSeq   int64 // of a change of the read state alone, see TenantSettings.QuietReads

@@ -82,7 +82,8 @@ type Simulator struct {
 	faultNames []string                 // named faults that can be planned
 	tempDir    string                   // see writePEM
 	inflight   inflight
-	budgets    map[string]*mailBudget // by application and mailbox
+	budgets    map[string]*mailBudget    // by application and mailbox
+	uploads    map[string]*uploadSession // by id
 }
 
 // New makes a simulator from the options. With Dir it continues from what was
