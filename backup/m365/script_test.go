@@ -119,6 +119,10 @@ func TestScriptCallsWhatExists(t *testing.T) {
 				continue
 			}
 			seen[name] = true
+			// A cmdlet of a module does not see the script's $ErrorActionPreference.
+			if !strings.Contains(c[2], " -ErrorAction ") {
+				t.Errorf("%s would be taken for done when it fails: %s", name, line)
+			}
 			var given []string
 			for _, p := range parameter.FindAllStringSubmatch(c[2], -1) {
 				if !slices.Contains(common, p[1]) {
@@ -158,7 +162,7 @@ func TestScriptRunsTheStepsOfThePortal(t *testing.T) {
 					want += " -" + p.Name + " '" + strings.Join(v, "', '") + "'"
 				}
 			}
-			i := strings.Index(body[at:], want+" }")
+			i := strings.Index(body[at:], want+" -ErrorAction Stop }")
 			if i < 0 {
 				t.Fatalf("after byte %d the script does not have %s", at, want)
 			}
