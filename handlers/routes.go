@@ -133,6 +133,7 @@ func (s *Server) routes() []route {
 		{admin, "POST /setup/device", s.newDeviceCode},
 		{admin, "GET /setup/device", s.showDevice},
 		{admin, "POST /setup/browser", s.startBrowser},
+		{admin, "POST /setup/flow", s.chooseFlow},
 		{admin, "GET /setup/script", s.downloadScript},
 		{admin, "POST /setup/verify", s.verify},
 		{admin, "POST /setup/list", s.listAccounts},

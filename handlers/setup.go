@@ -80,7 +80,7 @@ func (s *Server) setupView(r *http.Request, auth backup.Authorization) (views.Se
 	ctx, a := r.Context(), actor(r)
 	v := views.Setup{
 		Authorization: auth, OwnCode: auth.Device.Session == a.Session,
-		Permissions: auth.Permissions(), Now: time.Now(),
+		Permissions: auth.Permissions(), ManualRole: a.Org.ManualRole, Now: time.Now(),
 	}
 	if !v.OwnCode {
 		v.Authorization.Device.UserCode = hidden(v.Authorization.Device.UserCode)

@@ -9,6 +9,32 @@ import (
 	"holdfast/backup/m365"
 )
 
+// chooseFlow goes on with the script where a policy of the tenant keeps the
+// sign-in of step 2 out, and back. It is about this authorization alone: where
+// the organization's toggle asks for the script, there is no other way.
+func (s *Server) chooseFlow(w http.ResponseWriter, r *http.Request) error {
+	auth, ok, err := s.step(w, r, backup.StepDeviceAuthorization, backup.StepRunScript)
+	if !ok {
+		return err
+	}
+	flow := backup.FlowManual
+	if r.PostFormValue("flow") != string(flow) {
+		flow = flowOf(actor(r).Org)
+	}
+	if flow == auth.Flow {
+		return s.redirect(w, r, "/setup", "")
+	}
+	now, err := s.change(r, auth, func(a *backup.Authorization) {
+		a.Flow, a.Problem, a.Device, a.SignIn = flow, backup.Problem{}, backup.DeviceAttempt{}, backup.SignInAttempt{}
+		a.Step = a.RoleStep()
+		forgetRoleToken(a)
+	})
+	if err == nil {
+		err = s.Store.RecordBy(r.Context(), actor(r), auth.OrgID, "authorization.flow", auth.TenantDomain, string(flow))
+	}
+	return s.moved(w, r, now, err, "/setup", "")
+}
+
 // downloadScript answers with the PowerShell script of the manual flow, made for
 // this tenant and its application. It holds no secret.
 func (s *Server) downloadScript(w http.ResponseWriter, r *http.Request) error {

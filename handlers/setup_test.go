@@ -230,7 +230,26 @@ func TestDeviceCodeRefusals(t *testing.T) {
 		code, page := v.code()
 		o.enterCode(code, page, contosoAdmin, contosoPass)
 		o.passInterval()
-		v.get("/setup").press("Verify").says("Authorize in this browser").says("Leave the policy as it is")
+		v.get("/setup").press("Verify").says("Authorize in this browser").says("Leave the policy as it is").says("AADSTS53003")
+
+		// The script is the way that no policy blocks, and there is a way back.
+		v.press("Run the script instead").says("Download the PowerShell script")
+		if _, err := o.microsoft.RunScript(v.get("/setup/script").body, ""); err != nil {
+			t.Fatal(err)
+		}
+		v.get(o.portal + "/setup").press("Authorize with a sign-in instead").says("Get a code")
+		if v.do(http.MethodPost, "/setup/flow", url.Values{"step": {"device_authorization"}, "flow": {"manual"}}); v.doc.Find("a[href='/setup/script']").Length() != 1 {
+			t.Errorf("no script: %s", v.text())
+		}
+		o.manual(true)
+		v.get("/setup")
+		if strings.Contains(v.text(), "Authorize with a sign-in instead") {
+			t.Error("a way is offered that the organization's toggle closes")
+		}
+		v.do(http.MethodPost, "/setup/flow", url.Values{"step": {"run_script"}, "flow": {"automated"}}).says("Download the PowerShell script")
+		o.manual(false)
+		v.get("/setup").press("Authorize with a sign-in instead").says("Get a code")
+		v.get("/activity").says("Chose who makes the custom role")
 	})
 	t.Run("seen in another browser", func(t *testing.T) {
 		v.t = t
@@ -287,7 +306,7 @@ func TestWizardIsForAdministratorsOfItsOrganization(t *testing.T) {
 			t.Errorf("viewer GET %s = %d, want 403", path, viewer.status)
 		}
 	}
-	for _, path := range []string{"/add-backup/microsoft365", "/setup/sign-in", "/setup/applications", "/setup/device", "/setup/browser", "/setup/verify", "/setup/accounts", "/setup/list", "/setup/abandon"} {
+	for _, path := range []string{"/add-backup/microsoft365", "/setup/sign-in", "/setup/applications", "/setup/device", "/setup/browser", "/setup/verify", "/setup/accounts", "/setup/list", "/setup/flow", "/setup/abandon"} {
 		if viewer.do(http.MethodPost, path, url.Values{}); viewer.status != http.StatusForbidden {
 			t.Errorf("viewer POST %s = %d, want 403", path, viewer.status)
 		}

@@ -158,7 +158,7 @@ var activityNames = map[string]string{ //nolint:gosec // names of actions, one o
 	"provider.add": "Added a sign-in provider", "provider.remove": "Removed a sign-in provider", "identity.add": "Connected a sign-in provider", "identity.remove": "Disconnected a sign-in provider",
 	"session.end": "Signed out another browser", "session.end_all": "Signed out all other browsers",
 	"mail.save": "Changed the outgoing mail", "notifications.save": "Changed the notifications",
-	"script.download": "Downloaded the PowerShell script", "activity.export": "Exported the activity",
+	"authorization.flow": "Chose who makes the custom role", "script.download": "Downloaded the PowerShell script", "activity.export": "Exported the activity",
 	"token.create": "Made an API token", "token.revoke": "Revoked an API token",
 }
 

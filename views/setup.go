@@ -30,6 +30,7 @@ type Setup struct {
 	Applications  []backup.SubApplication
 	Role          backup.CustomRole
 	OwnCode       bool // this session asked for the device code
+	ManualRole    bool // the organization's toggle
 	Permissions   []backup.Permission
 	Accounts      []backup.Mailbox
 	Selected      map[backup.MailboxID]bool
@@ -194,6 +195,13 @@ func (v Setup) WatchesCode() bool {
 func (v Setup) asksForCode() bool {
 	return v.Authorization.Step == backup.StepDeviceAuthorization && v.Authorization.Device.Session == "" &&
 		v.Authorization.Problem.IsZero() && !v.authorized()
+}
+
+// offersScript says whether a policy of the tenant keeps the sign-in out, so that
+// the script is the way that is left.
+func (v Setup) offersScript() bool {
+	kind := v.Authorization.Problem.Kind
+	return !v.authorized() && (kind == backup.ProblemDeviceBlocked || kind == backup.ProblemPolicy)
 }
 
 // left is the life left of the device code, as minutes and seconds.

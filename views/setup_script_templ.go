@@ -100,12 +100,43 @@ func scriptStep(v Setup) templ.Component {
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
+			if !v.ManualRole {
+				templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 11, "<form class=\"row wrap\" method=\"post\" action=\"/setup/flow\">")
+				if templ_7745c5c3_Err != nil {
+					return templ_7745c5c3_Err
+				}
+				templ_7745c5c3_Err = seen(v).Render(ctx, templ_7745c5c3_Buffer)
+				if templ_7745c5c3_Err != nil {
+					return templ_7745c5c3_Err
+				}
+				templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 12, "<input type=\"hidden\" name=\"flow\" value=\"")
+				if templ_7745c5c3_Err != nil {
+					return templ_7745c5c3_Err
+				}
+				var templ_7745c5c3_Var3 string
+				templ_7745c5c3_Var3, templ_7745c5c3_Err = templ.JoinStringErrs(string(backup.FlowAutomated))
+				if templ_7745c5c3_Err != nil {
+					return templ.Error{Err: templ_7745c5c3_Err, FileName: `setup_script.templ`, Line: 65, Col: 75}
+				}
+				_, templ_7745c5c3_Err = templ_7745c5c3_Buffer.WriteString(templ.EscapeString(templ_7745c5c3_Var3))
+				if templ_7745c5c3_Err != nil {
+					return templ_7745c5c3_Err
+				}
+				templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 13, "\"> <button class=\"button\">Authorize with a sign-in instead</button> <span class=\"soft small\">Holdfast then makes the role itself, in this browser or with a code</span></form>")
+				if templ_7745c5c3_Err != nil {
+					return templ_7745c5c3_Err
+				}
+			}
+			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 14, " ")
+			if templ_7745c5c3_Err != nil {
+				return templ_7745c5c3_Err
+			}
 			templ_7745c5c3_Err = scriptQuestions().Render(ctx, templ_7745c5c3_Buffer)
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
 		}
-		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 11, "</div>")
+		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 15, "</div>")
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
@@ -129,12 +160,12 @@ func scriptQuestions() templ.Component {
 			}()
 		}
 		ctx = templ.InitializeContext(ctx)
-		templ_7745c5c3_Var3 := templ.GetChildren(ctx)
-		if templ_7745c5c3_Var3 == nil {
-			templ_7745c5c3_Var3 = templ.NopComponent
+		templ_7745c5c3_Var4 := templ.GetChildren(ctx)
+		if templ_7745c5c3_Var4 == nil {
+			templ_7745c5c3_Var4 = templ.NopComponent
 		}
 		ctx = templ.ClearChildren(ctx)
-		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 12, "<div class=\"stack-3\"><h3>Questions</h3><details><summary>“Running scripts is disabled on this system”</summary><p class=\"small\">Windows marks downloaded files. Run <code>Unblock-File .\\holdfast-exchange-role.ps1</code>, or start it with <code>powershell -ExecutionPolicy Bypass -File .\\holdfast-exchange-role.ps1</code>.</p></details> <details><summary>Which module does it need?</summary><p class=\"small\">ExchangeOnlineManagement. If it is missing, the script installs it for you alone, from the PowerShell Gallery.</p></details> <details><summary>No window opens to sign in</summary><p class=\"small\">In PowerShell 7, run <code>.\\holdfast-exchange-role.ps1 -Device</code> and enter the code on Microsoft’s page. It also works in Azure Cloud Shell.</p></details> <details><summary>It says that Exchange Online is not ready</summary><p class=\"small\">Tenants that never had a custom role are prepared by Microsoft first: minutes to 24 hours, up to three days. Run the script again tomorrow; it goes on where it stopped.</p></details> <details><summary>May I run it twice?</summary><p class=\"small\">Yes. It looks before each step, and leaves alone what is there already.</p></details> <details><summary>“Could not load file or assembly System.IdentityModel.Tokens.Jwt”</summary><p class=\"small\">Another module, most often Microsoft.Graph, is loaded in that window. Run the script in a new one.</p></details></div>")
+		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 16, "<div class=\"stack-3\"><h3>Questions</h3><details><summary>“Running scripts is disabled on this system”</summary><p class=\"small\">Windows marks downloaded files. Run <code>Unblock-File .\\holdfast-exchange-role.ps1</code>, or start it with <code>powershell -ExecutionPolicy Bypass -File .\\holdfast-exchange-role.ps1</code>.</p></details> <details><summary>Which module does it need?</summary><p class=\"small\">ExchangeOnlineManagement. If it is missing, the script installs it for you alone, from the PowerShell Gallery.</p></details> <details><summary>No window opens to sign in</summary><p class=\"small\">In PowerShell 7, run <code>.\\holdfast-exchange-role.ps1 -Device</code> and enter the code on Microsoft’s page. It also works in Azure Cloud Shell.</p></details> <details><summary>It says that Exchange Online is not ready</summary><p class=\"small\">Tenants that never had a custom role are prepared by Microsoft first: minutes to 24 hours, up to three days. Run the script again tomorrow; it goes on where it stopped.</p></details> <details><summary>May I run it twice?</summary><p class=\"small\">Yes. It looks before each step, and leaves alone what is there already.</p></details> <details><summary>“Could not load file or assembly System.IdentityModel.Tokens.Jwt”</summary><p class=\"small\">Another module, most often Microsoft.Graph, is loaded in that window. Run the script in a new one.</p></details></div>")
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}

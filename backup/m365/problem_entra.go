@@ -133,7 +133,7 @@ var (
 	deviceExpired = meaning{backup.ProblemDeviceExpired,
 		"The code has expired or was used already. Get a new one; each is good for 15 minutes.", false}
 	deviceBlocked = meaning{backup.ProblemDeviceBlocked,
-		"Your tenant blocks sign-in with device codes, as Microsoft recommends. Leave the policy as it is and select Authorize in this browser, which needs no code, or run the script.", false}
+		"Your tenant blocks sign-in with device codes, as Microsoft recommends. Leave the policy as it is and select Authorize in this browser, which needs no code, or Run the script instead.", false}
 	deviceMFA = meaning{backup.ProblemDeviceBlocked,
 		"Microsoft wants a stronger sign-in than a device code can give. Select Authorize in this browser, which needs no code.", false}
 )
