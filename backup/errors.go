@@ -129,6 +129,22 @@ func (p *Problem) Unwrap() error { return p.Err }
 // IsZero says whether there is no problem.
 func (p Problem) IsZero() bool { return p.Kind == "" }
 
+// Cause tells apart what keeps backups from working: problems of the same cause
+// are one line of a page, however many mailboxes have them. The sentence of an
+// unknown one has a time and a request id in it, that of one that has to wait
+// says until when.
+func (p Problem) Cause() string {
+	switch p.Kind {
+	case ProblemUnknown:
+		if p.Code != "" || p.Status != 0 {
+			return fmt.Sprintf("%s %s %d", p.Kind, p.Code, p.Status)
+		}
+	case ProblemThrottled:
+		return string(p.Kind)
+	}
+	return string(p.Kind) + " " + p.Text
+}
+
 // AsProblem returns the Problem in err's chain, or one of kind ProblemUnknown
 // that wraps err. It returns nil for nil.
 func AsProblem(err error) *Problem {

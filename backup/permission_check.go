@@ -137,6 +137,16 @@ func (c PermissionCheck) MainApplication() ApplicationCheck {
 	return ApplicationCheck{}
 }
 
+// MainTrouble is what an administrator has to see to about the main application
+// of a tenant that sub-applications read; the zero value if there is nothing.
+func (c PermissionCheck) MainTrouble() Problem {
+	main := c.MainApplication()
+	if p := main.Problem; p != nil && !main.Legacy && (p.Kind == ProblemConsentMissing || p.Kind == ProblemApplicationOff) {
+		return Problem{Kind: p.Kind, Text: p.Text, Code: p.Code, RequestID: p.RequestID, At: p.At}
+	}
+	return Problem{}
+}
+
 // SubApplications are the checks of the sub-applications.
 func (c PermissionCheck) SubApplications() []ApplicationCheck {
 	return slices.DeleteFunc(slices.Clone(c.Applications), func(a ApplicationCheck) bool { return a.Main })

@@ -135,6 +135,58 @@ func TestSupportGroupsByCause(t *testing.T) {
 	}
 }
 
+// A code that Holdfast does not know comes with its time and request id in the
+// sentence; it is one cause all the same. Applications have their line, too.
+func TestTheSameCauseIsOneLine(t *testing.T) {
+	p := newPortal(t)
+	var accounts []account
+	for i := range 200 {
+		at := time.Now().Add(-time.Duration(i) * time.Minute)
+		accounts = append(accounts, failing(1, backup.Problem{Kind: backup.ProblemUnknown, Code: "Teapot", Status: 418, RequestID: "request-" + strconv.Itoa(i), At: at,
+			Text: "Microsoft refused with a code that Holdfast does not know: Teapot, at " + at.Format(time.DateTime) + ". Try again."})...)
+		accounts[i].name = "mailbox" + strconv.Itoa(i)
+	}
+	gone := backup.Problem{Kind: backup.ProblemApplicationGone, Text: "Holdfast's application was deleted. Select Repair.", Code: "AADSTS700016", At: time.Now()}
+	accounts = append(accounts, failing(3, gone)...)
+	p.connect("Contoso Dental", accounts...)
+	org := p.orgs["Contoso Dental"].ID
+	connections, err := p.store.Connections(t.Context(), org)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := p.as(adeleMail)
+	_, doc := b.get("/status")
+	if n := doc.Find("#live > section:first-child > .card").Length(); n != 2 {
+		t.Errorf("System Status has %d problems, want 2: %s", n, text(doc.Find("#live > section:first-child")))
+	}
+	says(t, doc, "200 mailboxes fail")
+	for _, app := range []backup.SubApplication{
+		{Workload: backup.WorkloadMail, DisplayName: "Holdfast Backup Mail", State: backup.ApplicationReady, Problem: gone},
+		{Workload: backup.WorkloadExchange, DisplayName: "Holdfast Backup Exchange", State: backup.ApplicationReady,
+			Problem: backup.Problem{Kind: backup.ProblemApplicationOff, Text: "Holdfast's application is disabled. Select Repair.", At: time.Now()}},
+	} {
+		app.ID, app.OrgID, app.ConnectionID = backup.NewID[backup.SubApplicationID](), org, connections[0].ID
+		if err := p.store.SaveSubApplication(t.Context(), app); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_, doc = b.get("/status")
+	if n := doc.Find("#live > section:first-child > .card").Length(); n != 3 {
+		t.Errorf("System Status has %d problems, want 3: %s", n, text(doc.Find("#live > section:first-child")))
+	}
+	says(t, doc, "3 mailboxes fail because of it")
+	if strings.Contains(text(doc.Find("main")), "Everything works") || doc.Find("#live .card a[href='/settings/credentials']").Length() < 2 {
+		t.Errorf("no link, or all is said to be well: %s", text(doc.Find("main")))
+	}
+	_, doc = p.as(danaMail).get("/partner/support")
+	says(t, doc, "200 mailboxes in 1 organization")
+	says(t, doc, "Holdfast's application is disabled. Select Repair.")
+	_, doc = p.as(danaMail).get("/partner/support?area=connection")
+	if n := doc.Find("main section.card").Length(); n != 2 {
+		t.Errorf("%d credential problems, want 2: %s", n, text(doc.Find("main")))
+	}
+}
+
 // failing are n accounts whose last run failed.
 func failing(n int, problem backup.Problem) (list []account) {
 	for i := range n {

@@ -10,11 +10,11 @@ import (
 	"holdfast/views"
 )
 
-// What the status page shows at most.
+// What the status page reads and shows at most.
 const (
-	failingShown = 500
-	runsShown    = 25
-	nextShown    = 10
+	failingRead = 10000
+	runsShown   = 25
+	nextShown   = 10
 )
 
 // showStatus shows what keeps backups from working, what runs, ran and will run.
@@ -48,7 +48,7 @@ func (s *Server) statusView(r *http.Request) (views.Status, error) {
 	if v.Counts, err = s.Store.MailboxCounts(ctx, org); err != nil {
 		return v, err
 	}
-	failing, err := s.Store.Mailboxes(ctx, org, store.MailboxQuery{Status: backup.StatusFailing, PageSize: failingShown})
+	failing, err := s.Store.Mailboxes(ctx, org, store.MailboxQuery{Status: backup.StatusFailing, PageSize: failingRead})
 	if err != nil {
 		return v, err
 	}

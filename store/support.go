@@ -56,20 +56,63 @@ func (s *Store) SupportCauses(ctx context.Context, partner backup.PartnerID) ([]
 		}
 		rows = append(rows, list...)
 	}
-	return groupSupport(rows), nil
+	applications, err := s.applicationTroubles(ctx, partner)
+	if err != nil {
+		return nil, err
+	}
+	return groupSupport(append(rows, applications...)), nil
 }
 
-// groupSupport makes one cause of the rows with the same area, kind and words.
+// applicationTroubles are those of the applications in the tenants of a
+// partner's organizations: of the sub-applications, and of the main one.
+func (s *Store) applicationTroubles(ctx context.Context, partner backup.PartnerID) ([]supportRow, error) {
+	list, err := collect(ctx, s.read, func(row scanner) (backup.SupportOrganization, error) {
+		var o backup.SupportOrganization
+		return o, row.Scan(&o.ID, &o.Name)
+	}, `SELECT id, name FROM organizations WHERE partner_id = $1`, partner)
+	if err != nil {
+		return nil, fmt.Errorf("read organizations: %w", err)
+	}
+	organizations := make(map[backup.OrgID]backup.SupportOrganization, len(list))
+	for _, o := range list {
+		organizations[o.ID] = o
+	}
+	apps, err := collect(ctx, s.read, s.scanSubApplication, `SELECT `+subApplicationColumns+` FROM sub_applications
+		WHERE org_id IN (SELECT id FROM organizations WHERE partner_id = $1) AND (state = 'broken' OR state = 'ready' AND (problem <> '' OR roll_error <> ''))
+		AND EXISTS (SELECT 1 FROM connections c WHERE c.id = connection_id AND c.ready_at > 0)`, partner)
+	if err != nil {
+		return nil, fmt.Errorf("read what is wrong with sub-applications: %w", err)
+	}
+	checks, err := collect(ctx, s.read, scanPermissionCheck, `SELECT `+permissionCheckColumns+` FROM permission_checks
+		WHERE org_id IN (SELECT id FROM organizations WHERE partner_id = $1)`, partner)
+	if err != nil {
+		return nil, fmt.Errorf("read what is wrong with the main application: %w", err)
+	}
+	var rows []supportRow
+	add := func(org backup.OrgID, p backup.Problem) {
+		if !p.IsZero() {
+			rows = append(rows, supportRow{area: backup.SupportConnection, org: organizations[org], problem: p, since: p.At})
+		}
+	}
+	for _, app := range apps {
+		add(app.OrgID, app.Trouble(time.Now()))
+	}
+	for _, c := range checks {
+		add(c.OrgID, c.MainTrouble())
+	}
+	return rows, nil
+}
+
+// groupSupport makes one of the rows with the same area and cause.
 func groupSupport(rows []supportRow) []backup.SupportCause {
 	type key struct {
-		area backup.SupportArea
-		kind backup.ProblemKind
-		text string
+		area  backup.SupportArea
+		cause string
 	}
 	at := map[key]int{}
 	var causes []backup.SupportCause
 	for _, r := range rows {
-		k := key{r.area, r.problem.Kind, r.problem.Text}
+		k := key{r.area, r.problem.Cause()}
 		i, ok := at[k]
 		if !ok {
 			i = len(causes)

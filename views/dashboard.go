@@ -156,13 +156,13 @@ type Cause struct {
 	NextAt    time.Time // the soonest try, zero if none is planned
 }
 
-// GroupByCause groups failing mailboxes by kind and text of their problem, in
-// the order in which they come.
+// GroupByCause groups failing mailboxes by the cause of their problem, in the
+// order in which they come.
 func GroupByCause(list []backup.Mailbox) []Cause {
 	var causes []Cause
-	at := map[[2]string]int{}
+	at := map[string]int{}
 	for _, m := range list {
-		key := [2]string{string(m.Problem.Kind), m.Problem.Text}
+		key := m.Problem.Cause()
 		i, ok := at[key]
 		if !ok {
 			i = len(causes)
@@ -198,12 +198,70 @@ func codesText(p backup.Problem) string {
 
 func (v Status) live() bool { return len(v.Running) > 0 || due(v.NextRunAt, v.Now) }
 
-// wellConnected says whether no connection or role has a problem.
+// wellConnected says whether no connection, application or role has a problem.
 func (v Status) wellConnected() bool {
 	for _, c := range v.Connections {
-		if !c.Problem.IsZero() || c.roleWaits() {
+		if c.roleWaits() || len(c.troubles(v.Now)) > 0 {
 			return false
 		}
 	}
 	return true
+}
+
+// namesShown is how many mailboxes of one cause are named.
+const namesShown = 200
+
+// trouble is what keeps a connection or one of its applications from working.
+type trouble struct {
+	title   string
+	problem backup.Problem
+}
+
+// troubles are those of a connection and its applications, the same cause once.
+func (c Connection) troubles(now time.Time) (list []trouble) {
+	seen := map[string]bool{}
+	add := func(title string, p backup.Problem) {
+		if !p.IsZero() && !seen[p.Cause()] {
+			seen[p.Cause()] = true
+			list = append(list, trouble{title, p})
+		}
+	}
+	add(providerName(c.Provider)+", "+c.TenantDomain, c.Problem)
+	if !c.ReadyAt.IsZero() && !c.Legacy() {
+		for _, a := range Broken(c.Applications, now) {
+			add(a.DisplayName, a.Problem)
+		}
+		add("Holdfast’s main application", c.Check.MainTrouble())
+	}
+	return list
+}
+
+// causesBeside are the causes of failing mailboxes that no connection's trouble
+// says already, and how many mailboxes each of the others concerns.
+func (v Status) causesBeside() (rest []Cause, concerned map[string]int) {
+	concerned = map[string]int{}
+	said := map[string]bool{}
+	for _, c := range v.Connections {
+		for _, t := range c.troubles(v.Now) {
+			said[t.problem.Cause()] = true
+		}
+	}
+	for _, c := range v.Causes {
+		if said[c.Problem.Cause()] {
+			concerned[c.Problem.Cause()] += len(c.Mailboxes)
+			continue
+		}
+		rest = append(rest, c)
+	}
+	return rest, concerned
+}
+
+// remedy is the page on which a problem is seen to, with its link's text.
+func remedy(kind backup.ProblemKind) (path, text string) {
+	switch kind {
+	case backup.ProblemApplicationGone, backup.ProblemApplicationOff, backup.ProblemCredential, backup.ProblemConsentMissing, backup.ProblemPermission,
+		backup.ProblemPolicy, backup.ProblemSignInExpired, backup.ProblemRoleChanged, backup.ProblemRolePending, backup.ProblemWrongTenant, backup.ProblemNoExchange:
+		return "/settings/credentials", "See Credentials"
+	}
+	return "/dashboard?status=failing", "See the failing mailboxes"
 }

@@ -164,11 +164,17 @@ func (r *Runner) connectionEvents(ctx context.Context, conn backup.Connection, n
 		add(backup.NotifyPermissionDrift, strings.Join(drift, "; "), check.CheckedAt, "/settings/permissions",
 			"The tenant does not grant what Holdfast asks for: "+strings.Join(drift, "; ")+".")
 	}
+	if p := check.MainTrouble(); err == nil && !p.IsZero() {
+		add(backup.NotifyConnectionProblem, "main application", p.At, "/settings/credentials", p.Text)
+	}
 	apps, err := r.Store.SubApplications(ctx, conn.OrgID, conn.ID)
 	if err != nil {
 		return nil, fmt.Errorf("read sub-applications: %w", err)
 	}
 	for _, app := range apps {
+		if app.State == backup.ApplicationReady && !conn.ReadyAt.IsZero() && !app.Problem.IsZero() && app.Problem.Cause() != conn.Problem.Cause() {
+			add(backup.NotifyConnectionProblem, string(app.ID)+" "+string(app.Problem.Kind), app.Problem.At, "/settings/credentials", app.DisplayName+": "+app.Problem.Text)
+		}
 		if app.State == backup.ApplicationReady && !app.NotAfter.IsZero() && app.NotAfter.Sub(now) < expiringBefore {
 			add(backup.NotifyCredentialsExpire, string(app.ID), now, "/settings/credentials",
 				fmt.Sprintf("The certificate of %s ends on %s and could not be renewed. Repair the application before then, or its backups stop.", app.DisplayName, app.NotAfter.UTC().Format("2 January 2006")))

@@ -99,11 +99,34 @@ func TestNoticesFollowWhatIsSo(t *testing.T) {
 			t.Fatal(err)
 		}
 		want("a permission too many", backup.NotifyPermissionDrift)
-		app := backup.SubApplication{ID: backup.NewID[backup.SubApplicationID](), OrgID: conn.OrgID, ConnectionID: conn.ID, Workload: backup.WorkloadMail, DisplayName: "Holdfast Backup Mail",
+		app := backup.SubApplication{ID: backup.NewID[backup.SubApplicationID](), OrgID: conn.OrgID, ConnectionID: conn.ID, Workload: backup.WorkloadExchange, DisplayName: "Holdfast Backup Exchange",
 			State: backup.ApplicationReady, NotAfter: now.Add(13 * 24 * time.Hour)}
-		if err := st.SaveSubApplication(ctx, app); err == nil {
-			want("a certificate about to end", backup.NotifyPermissionDrift, backup.NotifyCredentialsExpire)
+		saveApp := func() {
+			t.Helper()
+			if err := st.SaveSubApplication(ctx, app); err != nil {
+				t.Fatal(err)
+			}
 		}
+		saveApp()
+		want("a certificate about to end", backup.NotifyPermissionDrift, backup.NotifyCredentialsExpire)
+		app.NotAfter = now.Add(300 * 24 * time.Hour)
+		app.Problem = backup.Problem{Kind: backup.ProblemApplicationOff, Text: "It is disabled. Enable it.", At: now}
+		saveApp()
+		want("an application disabled", backup.NotifyPermissionDrift, backup.NotifyConnectionProblem)
+		if err := st.SetConnectionProblem(ctx, conn.OrgID, conn.ID, app.Problem); err != nil {
+			t.Fatal(err)
+		}
+		want("the same said of the connection", backup.NotifyPermissionDrift, backup.NotifyConnectionProblem)
+		if err := st.SetConnectionProblem(ctx, conn.OrgID, conn.ID, backup.Problem{}); err != nil {
+			t.Fatal(err)
+		}
+		app.Problem = backup.Problem{}
+		saveApp()
+		check.Applications = []backup.ApplicationCheck{{Main: true, Problem: backup.ReportProblem(backup.Problem{Kind: backup.ProblemConsentMissing, Text: "Re-authenticate.", At: now})}}
+		if err := st.SavePermissionCheck(ctx, check); err != nil {
+			t.Fatal(err)
+		}
+		want("the main application's consent withdrawn", backup.NotifyConnectionProblem)
 	})
 }
 
