@@ -16,15 +16,16 @@ const beatEvery = 2 * time.Second
 // beat keeps the newest counters of a run and writes them to the store at a
 // steady pace, so that progress costs the same however fast items come.
 type beat struct {
-	mu   sync.Mutex
-	run  backup.Run
-	end  chan struct{}
-	done chan struct{}
-	once sync.Once
+	mu     sync.Mutex
+	run    backup.Run
+	worked func(items, bytes int64) // may be nil
+	end    chan struct{}
+	done   chan struct{}
+	once   sync.Once
 }
 
-func newBeat(st *store.Store, run backup.Run, log *slog.Logger) *beat {
-	b := &beat{run: run, end: make(chan struct{}), done: make(chan struct{})}
+func newBeat(st *store.Store, run backup.Run, worked func(items, bytes int64), log *slog.Logger) *beat {
+	b := &beat{run: run, worked: worked, end: make(chan struct{}), done: make(chan struct{})}
 	go b.loop(st, log)
 	return b
 }
@@ -51,6 +52,9 @@ func (b *beat) loop(st *store.Store, log *slog.Logger) {
 func (b *beat) progress(p backup.Run) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if b.worked != nil {
+		b.worked(p.ItemsDone-b.run.ItemsDone, p.ReadBytes-b.run.ReadBytes)
+	}
 	p.ID, p.OrgID, p.MailboxID = b.run.ID, b.run.OrgID, b.run.MailboxID
 	p.State, p.Trigger, p.StartedAt, p.BeatAt = b.run.State, b.run.Trigger, b.run.StartedAt, b.run.BeatAt
 	b.run = p

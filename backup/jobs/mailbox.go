@@ -77,7 +77,7 @@ func trigger(m backup.Mailbox) string {
 
 // run does the work, telling the store how far it is and that it lives.
 func (w *backUp) run(ctx context.Context, m backup.Mailbox, run *backup.Run, source engine.Source) (engine.Result, error) {
-	beat := newBeat(w.Store, *run, w.Log)
+	beat := newBeat(w.Store, *run, w.Worked, w.Log)
 	defer beat.stop()
 	result, err := w.Engine.Backup(ctx, engine.Job{Org: m.OrgID, Mailbox: m.ID, Source: source, Concurrency: 4, Progress: beat.progress})
 	*run = beat.stop()
@@ -98,6 +98,9 @@ func (w *backUp) finish(ctx context.Context, conn backup.Connection, run backup.
 		run.State = backup.RunSucceeded
 	}
 	result.Fill(&run)
+	if w.Ended != nil {
+		w.Ended(run)
+	}
 	err := w.Store.FinishRun(ctx, run, func(m *backup.Mailbox) { w.settle(m, run, result) })
 	if err != nil || run.State != backup.RunFailed {
 		return err

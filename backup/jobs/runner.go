@@ -37,6 +37,11 @@ type Runner struct {
 	// for the system's.
 	MailRoots *x509.CertPool
 
+	// Worked, if not nil, is told what runs have read since they told it last,
+	// and Ended every run that ended; for measurements.
+	Worked func(items, bytes int64)
+	Ended  func(backup.Run)
+
 	apps       appCache
 	noticeMu   sync.Mutex
 	lastNotice time.Time

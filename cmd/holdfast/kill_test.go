@@ -202,7 +202,12 @@ func (r *robot) protected() int {
 // openTest opens the data of a server that is not running.
 func openTest(t *testing.T, data, database string) (*store.Store, *engine.Engine) {
 	t.Helper()
-	c := config{Data: data, Database: database}
+	return openConfig(t, config{Data: data, Database: database})
+}
+
+// openConfig is openTest for data that is elsewhere.
+func openConfig(t *testing.T, c config) (*store.Store, *engine.Engine) {
+	t.Helper()
 	if err := c.complete(); err != nil {
 		t.Fatal(err)
 	}
@@ -217,7 +222,12 @@ func openTest(t *testing.T, data, database string) (*store.Store, *engine.Engine
 // seedPeople makes a partner, one organization and its admin.
 func seedPeople(t *testing.T, data, database string) {
 	t.Helper()
-	st, _ := openTest(t, data, database)
+	seedConfig(t, config{Data: data, Database: database})
+}
+
+func seedConfig(t *testing.T, c config) {
+	t.Helper()
+	st, _ := openConfig(t, c)
 	defer st.Close()
 	if err := seedPerson(t, st); err != nil {
 		t.Fatal(err)
@@ -270,7 +280,12 @@ func control(t *testing.T, there simulator.Description, path string, into any) {
 // mailboxes hold, byte for byte.
 func everyMessageOnce(t *testing.T, there simulator.Description, data, database string) {
 	t.Helper()
-	st, eng := openTest(t, data, database)
+	everyMessageOnceIn(t, there, config{Data: data, Database: database})
+}
+
+func everyMessageOnceIn(t *testing.T, there simulator.Description, c config) {
+	t.Helper()
+	st, eng := openConfig(t, c)
 	orgs, err := st.AllOrganizations(t.Context())
 	if err != nil || len(orgs) != 1 {
 		t.Fatalf("organizations: %v, %v", orgs, err)

@@ -24,6 +24,10 @@ type metrics struct {
 	registry *prometheus.Registry
 	requests *prometheus.CounterVec
 	seconds  *prometheus.HistogramVec
+	items    prometheus.Counter
+	read     prometheus.Counter
+	stored   prometheus.Counter
+	runs     *prometheus.HistogramVec
 }
 
 func newMetrics(st *store.Store, log *slog.Logger) *metrics {
@@ -31,8 +35,12 @@ func newMetrics(st *store.Store, log *slog.Logger) *metrics {
 		registry: prometheus.NewRegistry(),
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "holdfast_http_requests_total", Help: "Requests answered, by route and status."}, []string{"route", "status"}),
 		seconds:  prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "holdfast_http_request_seconds", Help: "Time to answer a request, by route.", Buckets: []float64{.002, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 60}}, []string{"route"}),
+		items:    prometheus.NewCounter(prometheus.CounterOpts{Name: "holdfast_items_total", Help: "Items that runs of this process have worked on."}),
+		read:     prometheus.NewCounter(prometheus.CounterOpts{Name: "holdfast_read_bytes_total", Help: "Content that runs of this process have read from providers."}),
+		stored:   prometheus.NewCounter(prometheus.CounterOpts{Name: "holdfast_stored_bytes_total", Help: "What runs of this process that ended have written to the repository."}),
+		runs:     prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "holdfast_run_seconds", Help: "How long runs of this process took, by how they ended.", Buckets: []float64{1, 5, 15, 60, 300, 1800, 7200, 43200, 259200}}, []string{"state"}),
 	}
-	m.registry.MustRegister(m.requests, m.seconds, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+	m.registry.MustRegister(m.requests, m.seconds, m.items, m.read, m.stored, m.runs, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		&loadCollector{store: st, log: log})
 	return m
 }
@@ -41,6 +49,18 @@ func newMetrics(st *store.Store, log *slog.Logger) *metrics {
 func (m *metrics) answered(route string, status int, took time.Duration) {
 	m.requests.WithLabelValues(route, strconv.Itoa(status)).Inc()
 	m.seconds.WithLabelValues(route).Observe(took.Seconds())
+}
+
+// worked counts what a run has read; jobs.Runner.Worked.
+func (m *metrics) worked(items, bytes int64) {
+	m.items.Add(float64(max(items, 0)))
+	m.read.Add(float64(max(bytes, 0)))
+}
+
+// ended counts a run that ended; jobs.Runner.Ended.
+func (m *metrics) ended(run backup.Run) {
+	m.stored.Add(float64(run.StoredBytes))
+	m.runs.WithLabelValues(string(run.State)).Observe(run.EndedAt.Sub(run.StartedAt).Seconds())
 }
 
 // loadCollector reads the work that there is from the database.

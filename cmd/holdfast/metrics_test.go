@@ -20,6 +20,9 @@ func TestMetricsTellTheWorkThatThereIs(t *testing.T) {
 	storetest.Connect(t, st, w.Ada, "tenant", storetest.Account("a"), storetest.Account("b")) // two first backups wait
 	m := newMetrics(st, slog.New(slog.DiscardHandler))
 	m.answered("GET /dashboard", http.StatusOK, time.Millisecond)
+	m.worked(3, 4000)
+	m.worked(2, 500)
+	m.ended(backup.Run{State: backup.RunSucceeded, StartedAt: time.Now().Add(-time.Minute), EndedAt: time.Now(), StoredBytes: 1234})
 	rec := httptest.NewRecorder()
 	promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{}).ServeHTTP(rec, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/metrics", nil))
 	text := rec.Body.String()
@@ -29,6 +32,10 @@ func TestMetricsTellTheWorkThatThereIs(t *testing.T) {
 		"holdfast_mailboxes_due 2",
 		`kind="backup_mailbox",queue="backup",state="available"} 2`,
 		"holdfast_runs_running 0",
+		"holdfast_items_total 5",
+		"holdfast_read_bytes_total 4500",
+		"holdfast_stored_bytes_total 1234",
+		`holdfast_run_seconds_count{state="` + string(backup.RunSucceeded) + `"} 1`,
 		"go_goroutines",
 	} {
 		if !strings.Contains(text, want) {

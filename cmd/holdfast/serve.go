@@ -149,6 +149,9 @@ func (p *parts) run(ctx context.Context, ready func(addr string)) error {
 	if p.config.worker() {
 		runner := &jobs.Runner{Store: p.store, Engine: p.engine, Microsoft: p.microsoft,
 			Every: p.config.Every, Workers: p.config.Workers, CheckRate: int64(p.config.CheckRate) << 20, Log: p.log, PublicURL: p.config.PublicURL}
+		if p.metrics != nil {
+			runner.Worked, runner.Ended = p.metrics.worked, p.metrics.ended
+		}
 		g.Go(func() error { return runner.Run(ctx) })
 		if !p.config.web() {
 			ready("")

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"syscall"
 
 	"github.com/minio/minio-go/v7"
 
@@ -20,6 +21,11 @@ func (s *Storage) explain(doing string, err error) error {
 	answer := minio.ToErrorResponse(err)
 	if answer.Code == minio.NoSuchKey || answer.Code == "NoSuchVersion" {
 		return fmt.Errorf("%s: %w", doing, repo.ErrNotExist)
+	}
+	switch answer.Code {
+	case "QuotaExceeded", "XMinioStorageFull", "InsufficientStorage":
+		// Told like a full disk, so that whoever asks for that finds it.
+		return fmt.Errorf("the bucket %s is full (%s: %w: %w)", s.config.Bucket, doing, err, syscall.EDQUOT)
 	}
 	if text := s.advice(answer); text != "" {
 		return fmt.Errorf("%s (%s: %w)", text, doing, err)
@@ -51,8 +57,6 @@ func (s *Storage) advice(answer minio.ErrorResponse) string {
 		return fmt.Sprintf("%s is overloaded or being repaired, and stayed so for %d tries", server, minio.MaxRetry)
 	case "NotImplemented":
 		return fmt.Sprintf("%s can't do what Holdfast needs (conditional PUT, ranges, and object lock if it is set)", server)
-	case "QuotaExceeded", "XMinioStorageFull", "InsufficientStorage":
-		return fmt.Sprintf("the bucket %s is full", bucket)
 	case minio.AccessDenied, "AllAccessDisabled", "Forbidden":
 		return fmt.Sprintf("access to the bucket %s is denied: the account needs s3:ListBucket, s3:GetObject, s3:PutObject and s3:DeleteObject on it, "+
 			"and with -object-lock also s3:GetBucketObjectLockConfiguration, s3:GetObjectRetention, s3:PutObjectRetention and s3:DeleteObjectVersion", bucket)
