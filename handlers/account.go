@@ -54,24 +54,26 @@ func (s *Server) accountPage(w http.ResponseWriter, r *http.Request, status int,
 // If it is not right, the page is answered.
 func (s *Server) confirmed(w http.ResponseWriter, r *http.Request, form string) (bool, error) {
 	a := actor(r)
-	keys := factorKeys(a.Person.ID, visitOf(r).address)
-	wait, err := s.mayTry(r.Context(), keys)
+	try, err := s.count(r.Context(), factorCounters(a.Person.ID, visitOf(r).address, s.browsers.of(r, a.Person.ID)))
 	if err != nil {
 		return false, err
 	}
-	wrong := "This is not your password."
-	if wait > 0 {
-		wrong = "Too many wrong tries. Wait 15 minutes and try again."
+	wrong, status := "This is not your password.", http.StatusUnprocessableEntity
+	if try.wait > 0 {
+		wrong, status = fmt.Sprintf("Too many wrong tries. Wait %d minutes and try again.", try.holdBack(w)), http.StatusTooManyRequests
 	} else {
 		ok, err := verifyPassword(r.Context(), a.Person.PasswordHash, r.PostFormValue("current"))
 		if err != nil {
 			return false, fmt.Errorf("compare the password of %s: %w", a.Person.ID, err)
 		}
 		if ok {
-			return true, s.Store.RecordSignIn(r.Context(), keys[0].name, true)
+			return true, s.worked(r.Context(), try)
+		}
+		if err := s.refused(r, a.Person.ID, "wrong password for a change of the own account"+try.lastOne()); err != nil {
+			return false, err
 		}
 	}
-	return false, s.accountPage(w, r, http.StatusUnprocessableEntity, views.Account{Form: form, Fields: backup.FieldErrors{"current": wrong}})
+	return false, s.accountPage(w, r, status, views.Account{Form: form, Fields: backup.FieldErrors{"current": wrong}})
 }
 
 // changePassword sets a new password and ends all other sessions.

@@ -50,10 +50,16 @@ const (
 	apiBurst = 60
 )
 
+// refusalRate is how often the refusals of a token are written down: a program
+// that asks again and again does not fill the log.
+const refusalRate, refusalBurst = rate.Limit(1.0 / 60), 10
+
 // apiLimits keeps the pace of each token.
 type apiLimits struct {
-	mu   sync.Mutex
-	each map[backup.APITokenID]*rate.Limiter
+	rate  rate.Limit // a second
+	burst int
+	mu    sync.Mutex
+	each  map[backup.APITokenID]*rate.Limiter
 }
 
 func (l *apiLimits) allow(id backup.APITokenID, now time.Time) bool {
@@ -63,7 +69,7 @@ func (l *apiLimits) allow(id backup.APITokenID, now time.Time) bool {
 		l.each = map[backup.APITokenID]*rate.Limiter{}
 	}
 	if l.each[id] == nil {
-		l.each[id] = rate.NewLimiter(apiRate, apiBurst)
+		l.each[id] = rate.NewLimiter(l.rate, l.burst)
 	}
 	return l.each[id].AllowN(now, 1)
 }
@@ -112,9 +118,20 @@ func (s *Server) tokenActor(r *http.Request, scope backup.Scope) (backup.Actor, 
 	case !s.apiLimits.allow(token.ID, time.Now()):
 		return backup.Actor{}, &apiProblem{Status: http.StatusTooManyRequests, Title: "Too many requests", Detail: fmt.Sprintf("A token may ask %d times a second. Wait a second and go on.", apiRate)}
 	case !token.May(scope):
+		s.noteScope(r, backup.Actor{Partner: partner, Token: token.Name, Address: address}, token.ID, scope)
 		return backup.Actor{}, &apiProblem{Status: http.StatusForbidden, Title: "Not in the token's scopes", Detail: "This needs the scope " + string(scope) + ", which the token does not have."}
 	}
 	return backup.Actor{Partner: partner, Token: token.Name, Address: address}, nil
+}
+
+// noteScope records that a token asked for what is not in its scopes.
+func (s *Server) noteScope(r *http.Request, by backup.Actor, id backup.APITokenID, scope backup.Scope) {
+	if !s.apiRefusals.allow(id, time.Now()) {
+		return
+	}
+	if err := s.Store.RecordBy(r.Context(), by, "", "token.refused", r.Method+" "+r.URL.Path, "needs the scope "+string(scope)); err != nil {
+		s.Log.Error("refusal not recorded", "error", err)
+	}
 }
 
 func (s *Server) writeJSON(w http.ResponseWriter, status int, kind string, value any) {
@@ -300,7 +317,11 @@ func (s *Server) apiSetManualRole(r *http.Request, by backup.Actor) (any, error)
 	var set apiSwitch
 	dec := json.NewDecoder(r.Body)
 	dec.DisallowUnknownFields()
-	if err := dec.Decode(&set); err != nil || set.Enabled == nil {
+	err = dec.Decode(&set)
+	if _, large := errors.AsType[*http.MaxBytesError](err); large {
+		return nil, err
+	}
+	if err != nil || set.Enabled == nil {
 		return nil, badQuery(map[string]string{"enabled": `Send {"enabled": true} or {"enabled": false}.`})
 	}
 	if _, err := dec.Token(); !errors.Is(err, io.EOF) {

@@ -1,14 +1,10 @@
 package handlers
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net/http"
-	"net/netip"
-	"strconv"
 	"strings"
-	"time"
 
 	"holdfast/backup"
 	"holdfast/views"
@@ -52,20 +48,17 @@ func (s *Server) signIn(w http.ResponseWriter, r *http.Request) error {
 		v.Fields = backup.FieldErrors{"email": "Enter your e-mail address and your password."}
 		return s.signInPage(w, r, http.StatusUnprocessableEntity, v)
 	}
-	keys := signInKeys(v.Email, visitOf(r).address)
-	wait, err := s.mayTry(ctx, keys)
-	if err != nil {
-		return err
-	}
-	if wait > 0 {
-		minutes := int((wait + time.Minute - 1) / time.Minute)
-		w.Header().Set("Retry-After", strconv.Itoa(minutes*60))
-		v.Fields = backup.FieldErrors{"email": fmt.Sprintf("Too many failed sign-ins. Wait %d minutes and try again.", minutes)}
-		return s.signInPage(w, r, http.StatusTooManyRequests, v)
-	}
 	person, err := s.Store.PersonByEmail(ctx, v.Email)
 	if err != nil && !errors.Is(err, backup.ErrNotFound) {
 		return fmt.Errorf("find the person: %w", err)
+	}
+	try, err := s.count(ctx, signInCounters(v.Email, visitOf(r).address, s.browsers.of(r, person.ID)))
+	if err != nil {
+		return err
+	}
+	if try.wait > 0 {
+		v.Fields = backup.FieldErrors{"email": fmt.Sprintf("Too many failed sign-ins. Wait %d minutes and try again.", try.holdBack(w))}
+		return s.signInPage(w, r, http.StatusTooManyRequests, v)
 	}
 	if len(password) > backup.PasswordMax {
 		password = "" // longer than any; compared all the same
@@ -76,16 +69,14 @@ func (s *Server) signIn(w http.ResponseWriter, r *http.Request) error {
 	}
 	if !ok {
 		s.Log.Info("sign-in refused", "person", person.ID, "address", visitOf(r).address)
-		if err := s.refused(r, person.ID, "password"); err != nil {
+		if err := s.refused(r, person.ID, "wrong password"+try.lastOne()); err != nil {
 			return err
 		}
 		v.Fields = backup.FieldErrors{"email": wrongSignIn}
 		return s.signInPage(w, r, http.StatusUnprocessableEntity, v)
 	}
-	// The failures from this address are forgotten; those of the account from
-	// everywhere, and of the address for every account, count on.
-	if err := s.Store.RecordSignIn(ctx, keys[0].name, true); err != nil {
-		return fmt.Errorf("forget failed sign-ins: %w", err)
+	if err := s.worked(ctx, try); err != nil {
+		return err
 	}
 	return s.passwordProved(w, r, person, v.Next, "")
 }
@@ -105,6 +96,9 @@ func (s *Server) enter(w http.ResponseWriter, r *http.Request, fresh backup.Sess
 	id, err := s.sessions.start(w, r, fresh, how, visitOf(r).address)
 	if err != nil {
 		return fmt.Errorf("start a session: %w", err)
+	}
+	if err := s.browsers.remember(w, r, fresh.PersonID); err != nil {
+		return fmt.Errorf("remember the browser: %w", err)
 	}
 	if flash != "" {
 		if err := s.Store.SaveSessionValues(r.Context(), id, map[string]string{flashKey: flash}); err != nil {
@@ -139,64 +133,4 @@ func (s *Server) signOut(w http.ResponseWriter, r *http.Request) error {
 	w.Header().Set("Clear-Site-Data", `"cache"`)
 	http.Redirect(w, r, "/sign-in?signed-out", http.StatusSeeOther)
 	return nil
-}
-
-// signInKey counts the tries of one account, one address, or both together.
-type signInKey struct {
-	name  string
-	most  int
-	since time.Duration
-}
-
-// signInKeys are the counters of a try. Together with the address an account
-// allows few tries; from everywhere it allows many, so that nobody can lock
-// somebody else out with little effort; and an address allows some for all.
-func signInKeys(email, address string) []signInKey {
-	account, from := "account:"+backup.FoldEmail(email), "address:"+addressBlock(address)
-	return []signInKey{
-		{account + " " + from, 5, 15 * time.Minute},
-		{account, 50, time.Hour},
-		{from, 60, 15 * time.Minute},
-	}
-}
-
-// addressBlock is what one household or machine has: an IPv4 address, or 64
-// bits of an IPv6 address.
-func addressBlock(address string) string {
-	a, err := netip.ParseAddr(address)
-	if err != nil {
-		return address
-	}
-	if a = a.Unmap(); a.Is6() {
-		if p, err := a.WithZone("").Prefix(64); err == nil {
-			return p.String()
-		}
-	}
-	return a.String()
-}
-
-// mayTry counts a try before it is made, so that many at once do not slip
-// through, and returns how long to wait if there were too many.
-func (s *Server) mayTry(ctx context.Context, keys []signInKey) (time.Duration, error) {
-	full := func(extra int) (time.Duration, error) {
-		for _, k := range keys {
-			n, err := s.Store.FailedSignIns(ctx, k.name, time.Now().Add(-k.since))
-			if err != nil {
-				return 0, fmt.Errorf("count failed sign-ins: %w", err)
-			}
-			if n >= k.most+extra {
-				return k.since, nil
-			}
-		}
-		return 0, nil
-	}
-	if wait, err := full(0); wait > 0 || err != nil {
-		return wait, err
-	}
-	for _, k := range keys {
-		if err := s.Store.RecordSignIn(ctx, k.name, false); err != nil {
-			return 0, fmt.Errorf("count the sign-in: %w", err)
-		}
-	}
-	return full(1)
 }

@@ -55,6 +55,7 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	if errors.Is(err, context.Canceled) && r.Context().Err() != nil {
 		return // the browser has gone
 	}
+	s.noteRefusal(r, err)
 	f := failureOf(err)
 	id := ""
 	if f.log {

@@ -3,10 +3,8 @@ package handlers
 import (
 	"context"
 	"crypto/subtle"
-	"errors"
 	"fmt"
 	"net/http"
-	"strconv"
 	"strings"
 	"time"
 
@@ -53,27 +51,18 @@ func (s *Server) factorPage(w http.ResponseWriter, r *http.Request, status int, 
 	return s.render(w, r, status, views.FactorPage(views.Factor{Factors: f, Passkeys: s.passkeys != nil && len(f.Passkeys) > 0, Wrong: wrong}))
 }
 
-// factorKeys are the counters of a try of a second factor. Whoever gets here
-// knows the password, so the account's own limit locks nobody out unseen.
-func factorKeys(person backup.PersonID, address string) []signInKey {
-	account := "factor:" + string(person)
-	return []signInKey{{account + " " + addressBlock(address), 5, 15 * time.Minute}, {account, 20, time.Hour}}
-}
-
 // checkFactor compares a code of the app or a recovery code, and signs in.
 func (s *Server) checkFactor(w http.ResponseWriter, r *http.Request) error {
 	ctx, half := r.Context(), visitOf(r).half
 	if half.PersonID == "" {
 		return s.redirect(w, r, "/sign-in", "")
 	}
-	keys := factorKeys(half.PersonID, visitOf(r).address)
-	wait, err := s.mayTry(ctx, keys)
+	try, err := s.count(ctx, factorCounters(half.PersonID, visitOf(r).address, s.browsers.of(r, half.PersonID)))
 	if err != nil {
 		return err
 	}
-	if wait > 0 {
-		w.Header().Set("Retry-After", strconv.Itoa(int(wait.Seconds())))
-		return s.factorPage(w, r, http.StatusTooManyRequests, fmt.Sprintf("Too many wrong codes. Wait %d minutes and try again.", int((wait+time.Minute-1)/time.Minute)))
+	if try.wait > 0 {
+		return s.factorPage(w, r, http.StatusTooManyRequests, fmt.Sprintf("Too many wrong codes. Wait %d minutes and try again.", try.holdBack(w)))
 	}
 	code := r.PostFormValue("code")
 	ok, how, flash := false, "password and authenticator app", s.valueOf(r, flashKey)
@@ -88,33 +77,15 @@ func (s *Server) checkFactor(w http.ResponseWriter, r *http.Request) error {
 		return fmt.Errorf("check the second factor of %s: %w", half.PersonID, err)
 	}
 	if !ok {
-		if err := s.refused(r, half.PersonID, "second factor"); err != nil {
+		if err := s.refused(r, half.PersonID, "wrong second factor"+try.lastOne()); err != nil {
 			return err
 		}
 		return s.factorPage(w, r, http.StatusUnprocessableEntity, "This code is not right, or it was used already. Wait for the next one and try again.")
 	}
-	for _, k := range keys {
-		if err := s.Store.RecordSignIn(ctx, k.name, true); err != nil {
-			return fmt.Errorf("forget wrong codes: %w", err)
-		}
+	if err := s.worked(ctx, try); err != nil {
+		return err
 	}
 	return s.enter(w, r, backup.Session{PersonID: half.PersonID, Via: backup.ViaPassword}, how, ownPath(s.valueOf(r, nextKey)), flash)
-}
-
-// refused records a sign-in that failed, for a known person in the log of
-// their organization or partner. For an unknown one it is recorded as well, in
-// a log of its own, so that the time it takes tells nothing.
-func (s *Server) refused(r *http.Request, person backup.PersonID, what string) error {
-	ctx := r.Context()
-	a, err := s.Store.Actor(ctx, backup.Session{PersonID: person})
-	if err != nil && !errors.Is(err, backup.ErrNotFound) {
-		return fmt.Errorf("read person %s: %w", person, err)
-	}
-	a.Address = visitOf(r).address
-	if err := s.Store.RecordBy(ctx, a, a.HomeOrg(), "sign_in.refused", a.Person.Email, "wrong "+what); err != nil {
-		return fmt.Errorf("record the refusal: %w", err)
-	}
-	return nil
 }
 
 // valueOf returns a value of the session, "" if there is none.

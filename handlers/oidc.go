@@ -217,11 +217,13 @@ func (s *Server) finishOIDC(w http.ResponseWriter, r *http.Request) error {
 	}
 	if code := q.Get("error"); code != "" {
 		s.Log.Info("issuer refused", "issuer", p.Issuer, "code", code, "description", q.Get("error_description"))
+		s.refusedBy(r, p, "", "the issuer did not sign them in ("+short(code)+")")
 		return s.oidcFailed(w, r, at, fmt.Sprintf("%s did not sign you in. If you did not cancel it, ask whoever manages it. (%s)", p.Name, short(code)))
 	}
 	identity, err := s.identity(r.Context(), p, at, q.Get("code"))
 	if err != nil {
 		s.Log.Warn("sign-in at an issuer refused", "issuer", p.Issuer, "address", visitOf(r).address, "error", err)
+		s.refusedBy(r, p, "", "what the issuer answered could not be trusted")
 		return s.oidcFailed(w, r, at, fmt.Sprintf("What %s answered could not be trusted, so you are not signed in. Try again; if it stays, ask whoever manages it.", p.Name))
 	}
 	return s.identified(w, r, p, at, identity)
@@ -318,6 +320,7 @@ func (s *Server) identified(w http.ResponseWriter, r *http.Request, p backup.Sig
 		person, err := s.Store.UseSetUpIdentity(ctx, at.Link, id, visitOf(r).address)
 		switch {
 		case errors.Is(err, backup.ErrConflict):
+			s.refusedBy(r, p, id.Shown, "the account belongs to somebody else here")
 			return s.oidcFailed(w, r, at, fmt.Sprintf("%s at %s belongs to somebody else here. Use another account, or choose a password.", id.Shown, p.Name))
 		case errors.Is(err, backup.ErrNotFound):
 			return s.deadLink(w, r)
@@ -335,6 +338,7 @@ func (s *Server) identified(w http.ResponseWriter, r *http.Request, p backup.Sig
 	}
 	if errors.Is(err, backup.ErrNotFound) {
 		s.Log.Info("sign-in refused", "issuer", p.Issuer, "address", visitOf(r).address)
+		s.refusedBy(r, p, id.Shown, "nobody here has connected this account")
 		return s.oidcFailed(w, r, at, fmt.Sprintf("Nobody here has connected %s at %s. Sign in another way first and connect it under My account, or open the link of your invitation and choose %s there.", id.Shown, p.Name, p.Name))
 	}
 	if err != nil {

@@ -213,6 +213,19 @@ func (s *Server) passkeySignIn(w http.ResponseWriter, r *http.Request) error {
 	if next == "" {
 		next = r.PostFormValue("next")
 	}
+	again := func(status int, wrong string) error {
+		if half.PersonID != "" {
+			return s.factorPage(w, r, status, wrong)
+		}
+		return s.signInPage(w, r, status, views.SignIn{Next: ownPath(next), Fields: backup.FieldErrors{"provider": wrong}})
+	}
+	try, err := s.count(ctx, passkeyCounters(visitOf(r).address))
+	if err != nil {
+		return err
+	}
+	if try.wait > 0 {
+		return again(http.StatusTooManyRequests, fmt.Sprintf("Too many passkeys were refused. Wait %d minutes and try again.", try.holdBack(w)))
+	}
 	ceremony, err := s.ceremony(w, r)
 	var user passkeyUser
 	var credential *webauthn.Credential
@@ -227,11 +240,17 @@ func (s *Server) passkeySignIn(w http.ResponseWriter, r *http.Request) error {
 	}
 	if err != nil {
 		s.Log.Warn("sign-in by passkey refused", "person", half.PersonID, "address", visitOf(r).address, "error", err)
-		const wrong = "The passkey was not accepted. Try again, or use another way to sign in."
-		if half.PersonID != "" {
-			return s.factorPage(w, r, http.StatusUnprocessableEntity, wrong)
+		who := half.PersonID
+		if who == "" {
+			who = user.person.ID
 		}
-		return s.signInPage(w, r, http.StatusUnprocessableEntity, views.SignIn{Next: ownPath(next), Fields: backup.FieldErrors{"provider": wrong}})
+		if err := s.refused(r, who, "passkey not accepted"+try.lastOne()); err != nil {
+			return err
+		}
+		return again(http.StatusUnprocessableEntity, "The passkey was not accepted. Try again, or use another way to sign in.")
+	}
+	if err := s.worked(ctx, try); err != nil {
+		return err
 	}
 	data, err := json.Marshal(credential)
 	if err != nil {

@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -258,13 +257,13 @@ func (s *Server) forgot(w http.ResponseWriter, r *http.Request) error {
 		v.Fields = backup.FieldErrors{"email": "Enter your e-mail address, like ada@example.org."}
 		return s.forgotPage(w, r, http.StatusUnprocessableEntity, v)
 	}
-	keys := []signInKey{{"reset:" + backup.FoldEmail(v.Email), 3, time.Hour}, {"reset from:" + addressBlock(visitOf(r).address), 20, time.Hour}}
-	wait, err := s.mayTry(r.Context(), keys)
+	try, err := s.count(r.Context(), []counter{{name: "reset:" + backup.FoldEmail(v.Email), most: 3, since: time.Hour},
+		{name: "reset from:" + addressBlock(visitOf(r).address), most: 20, since: time.Hour}})
 	if err != nil {
 		return err
 	}
-	if wait > 0 {
-		w.Header().Set("Retry-After", strconv.Itoa(int(wait.Seconds())))
+	if try.wait > 0 {
+		try.holdBack(w)
 		v.Fields = backup.FieldErrors{"email": "A link was asked for several times. Wait an hour and try again, or look for the messages."}
 		return s.forgotPage(w, r, http.StatusTooManyRequests, v)
 	}

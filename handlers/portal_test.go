@@ -38,6 +38,7 @@ const (
 // with the organizations Contoso and Fabrikam, and another partner's one.
 type portal struct {
 	t       *testing.T
+	file    string // of the database
 	store   *store.Store
 	handler http.Handler
 	server  *handlers.Server
@@ -58,7 +59,8 @@ func newPortal(t *testing.T, options ...func(*handlers.Server)) *portal {
 	if err != nil {
 		t.Fatal(err)
 	}
-	st, err := store.Open(t.Context(), store.Config{URL: filepath.Join(t.TempDir(), "holdfast.db"), RootKey: []byte(strings.Repeat("k", 32))})
+	file := filepath.Join(t.TempDir(), "holdfast.db")
+	st, err := store.Open(t.Context(), store.Config{URL: file, RootKey: []byte(strings.Repeat("k", 32))})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -69,7 +71,7 @@ func newPortal(t *testing.T, options ...func(*handlers.Server)) *portal {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &portal{t: t, store: st, orgs: map[string]backup.Organization{}, people: map[string]backup.Person{}}
+	p := &portal{t: t, file: file, store: st, orgs: map[string]backup.Organization{}, people: map[string]backup.Person{}}
 	p.server = &handlers.Server{Store: st, FactorOptional: true, Microsoft: client, Content: noContent{}, SessionKey: []byte(strings.Repeat("s", 32)), PublicURL: "http://127.0.0.1", Log: log}
 	for _, o := range options {
 		o(p.server)

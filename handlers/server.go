@@ -55,12 +55,14 @@ type Server struct {
 	// has free and in all, 0 if that is not known. May be nil.
 	Storage func() (place string, free, total int64)
 
-	brand     brand
-	sessions  *sessionStore
-	passkeys  *webauthn.WebAuthn // nil if the portal's address has no name
-	apiLimits apiLimits
-	issuers   issuers
-	policy    string // Content-Security-Policy of pages
+	brand       brand
+	sessions    *sessionStore
+	browsers    browsers
+	passkeys    *webauthn.WebAuthn // nil if the portal's address has no name
+	apiLimits   apiLimits
+	apiRefusals apiLimits // of what is written down
+	issuers     issuers
+	policy      string // Content-Security-Policy of pages
 }
 
 // handlerFunc answers a request. If it returns an error it has written nothing.
@@ -72,6 +74,9 @@ const maxForm = 1 << 20
 // Handler returns the portal. It is called once.
 func (s *Server) Handler() http.Handler {
 	s.sessions = newSessionStore(s.Store, s.SessionKey, s.Secure)
+	s.apiLimits.rate, s.apiLimits.burst = apiRate, apiBurst
+	s.apiRefusals.rate, s.apiRefusals.burst = refusalRate, refusalBurst
+	s.browsers = newBrowsers(s.SessionKey, s.Secure)
 	s.policy = contentPolicy(s.Microsoft)
 	var err error
 	if s.passkeys, err = newPasskeys(s.PublicURL); err != nil {
@@ -94,6 +99,9 @@ func (s *Server) Handler() http.Handler {
 		}
 	}
 	protection.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if known, err := s.identify(r); err == nil {
+			r = known
+		}
 		s.fail(w, r, errCrossOrigin)
 	}))
 	return s.middleware(protection.Handler(http.MaxBytesHandler(mux, maxForm)))

@@ -170,15 +170,22 @@ func (s *Store) FailedSignIns(ctx context.Context, key string, since time.Time) 
 	return one(ctx, s.read, scanValue[int], `SELECT count(*) FROM sign_in_failures WHERE key = $1 AND at > $2`, clean(key), millis(since))
 }
 
-// RecordSignIn notes the outcome of a sign-in under a key; a success forgets
-// the failures.
-func (s *Store) RecordSignIn(ctx context.Context, key string, ok bool) error {
-	key = clean(key)
-	if ok {
-		_, err := s.db.ExecContext(ctx, `DELETE FROM sign_in_failures WHERE key = $1`, key)
-		return err
-	}
-	_, err := s.db.ExecContext(ctx, `INSERT INTO sign_in_failures (key, at) VALUES ($1, $2)`, key, millis(time.Now()))
+// CountSignIn notes a try under a key, at a time, before it is made.
+func (s *Store) CountSignIn(ctx context.Context, key string, at time.Time) error {
+	_, err := s.db.ExecContext(ctx, `INSERT INTO sign_in_failures (key, at) VALUES ($1, $2)`, clean(key), millis(at))
+	return err
+}
+
+// ForgetSignIn takes back the try under a key that was noted at a time: it
+// succeeded.
+func (s *Store) ForgetSignIn(ctx context.Context, key string, at time.Time) error {
+	_, err := s.db.ExecContext(ctx, `DELETE FROM sign_in_failures WHERE key = $1 AND at = $2`, clean(key), millis(at))
+	return err
+}
+
+// ForgetSignIns takes back all tries under a key.
+func (s *Store) ForgetSignIns(ctx context.Context, key string) error {
+	_, err := s.db.ExecContext(ctx, `DELETE FROM sign_in_failures WHERE key = $1`, clean(key))
 	return err
 }
 

@@ -82,7 +82,7 @@ func TestSessionsAndFailuresExpire(t *testing.T) {
 		id, secret := signIn(t, st, &w.Ada)
 		start := time.Now()
 		for range 3 {
-			if err := st.RecordSignIn(ctx, "ada", false); err != nil {
+			if err := st.CountSignIn(ctx, "ada", time.Now()); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -90,7 +90,7 @@ func TestSessionsAndFailuresExpire(t *testing.T) {
 		if err := st.TouchSession(ctx, id, time.Now().Add(2*time.Hour), "192.0.2.2", strings.Repeat("é", 400)); err != nil {
 			t.Fatal(err)
 		}
-		if err := st.RecordSignIn(ctx, "ada", false); err != nil {
+		if err := st.CountSignIn(ctx, "ada", time.Now()); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(time.Hour + time.Minute)
@@ -108,11 +108,23 @@ func TestSessionsAndFailuresExpire(t *testing.T) {
 		if _, _, err := st.SessionBySecret(ctx, secret); !isNotFound(err) {
 			t.Errorf("an expired session opens: %v", err)
 		}
-		if err := st.RecordSignIn(ctx, "ada", true); err != nil {
+		if err := st.ForgetSignIns(ctx, "ada"); err != nil {
 			t.Fatal(err)
 		}
 		if n, err := st.FailedSignIns(ctx, "ada", start.Add(-time.Minute)); err != nil || n != 0 {
 			t.Errorf("failures after a success = %d, %v, want none", n, err)
+		}
+		for range 2 {
+			if err := st.CountSignIn(ctx, "ada", time.Now()); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(time.Second)
+		}
+		if err := st.ForgetSignIn(ctx, "ada", time.Now().Add(-time.Second)); err != nil {
+			t.Fatal(err)
+		}
+		if n, err := st.FailedSignIns(ctx, "ada", start); err != nil || n != 1 {
+			t.Errorf("failures after one of two tries succeeded = %d, %v, want 1", n, err)
 		}
 	})
 }

@@ -152,7 +152,7 @@ var activityNames = map[string]string{ //nolint:gosec // names of actions, one o
 	"person.role":        "Changed a role", "person.remove": "Removed a person", "person.factors_reset": "Removed second factors of somebody",
 	"organization.suspend": "Suspended the organization", "organization.resume": "Resumed the organization",
 	"role.made": "Made in Exchange Online", "authorization.cleaned": "Removed by hand what an authorization left",
-	"role.check": "Checked the custom role", "sign_in.refused": "Sign-in refused", "password.change": "Changed the password", "password.link": "Chose a password with a set-up link",
+	"role.check": "Checked the custom role", "sign_in.refused": "Sign-in refused", "refused": "Was refused", "token.refused": "API token was refused", "password.change": "Changed the password", "password.link": "Chose a password with a set-up link",
 	"factor.totp_on": "Set up an authenticator app", "factor.totp_off": "Removed the authenticator app", "factor.recovery_codes": "Made recovery codes",
 	"factor.passkey_on": "Added a passkey", "factor.passkey_off": "Removed a passkey", "organization.require_factor": "Changed the need of a second factor",
 	"provider.add": "Added a sign-in provider", "provider.remove": "Removed a sign-in provider", "identity.add": "Connected a sign-in provider", "identity.remove": "Disconnected a sign-in provider",
