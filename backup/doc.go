@@ -29,6 +29,8 @@
 //   - Upkeep: work on an organization's repository: restore tests, checks,
 //     repair, a new key, a new catalog.
 //   - Damage: something in the repository that is not what was written.
+//   - Export: messages as a file for a person, made in the background and kept
+//     encrypted until it expires.
 //   - Activity: what was done, by whom, for whom; append-only.
 //   - Problem: an error that a person can read and act on.
 package backup

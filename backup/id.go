@@ -24,6 +24,7 @@ type (
 	SignInProviderID string
 	NotificationID   string
 	RestoreID        string
+	ExportID         string
 )
 
 // NewID returns a fresh identifier of any of the identifier types: 26

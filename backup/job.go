@@ -191,3 +191,12 @@ type UpkeepJob struct {
 
 // Kind names the job.
 func (UpkeepJob) Kind() string { return "upkeep" }
+
+// ExportJob makes the file of an export.
+type ExportJob struct {
+	OrgID    OrgID    `json:"org_id" river:"unique"`
+	ExportID ExportID `json:"export_id" river:"unique"`
+}
+
+// Kind names the job.
+func (ExportJob) Kind() string { return "export" }

@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"holdfast/backup"
-	"holdfast/handlers/export"
+	"holdfast/backup/export"
 	"holdfast/store"
 	"holdfast/views"
 )

@@ -57,19 +57,6 @@ func TestFolderTreeKeepsEveryFolder(t *testing.T) {
 	}
 }
 
-func TestFolderPathsEnd(t *testing.T) {
-	paths := folderPaths([]backup.Folder{
-		{ID: "x", ParentID: "y", Name: "x"}, {ID: "y", ParentID: "x", Name: "y"},
-		{ID: "in", Name: "Inbox"}, {ID: "p", ParentID: "in", Name: "../Projects"},
-	})
-	if paths["p"] != "Inbox/_Projects" {
-		t.Errorf("path = %q", paths["p"])
-	}
-	if len(paths["x"]) > 200 {
-		t.Errorf("a circle gives a path of %d bytes", len(paths["x"]))
-	}
-}
-
 func TestNotAuthorizedYetNamesTheReason(t *testing.T) {
 	now := time.Now()
 	code := backup.DeviceAttempt{Session: "mine", UserCode: "ABC", DeviceCode: backup.Secret("x"), ExpiresAt: now.Add(time.Minute)}

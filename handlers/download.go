@@ -5,13 +5,11 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"slices"
 	"strconv"
 	"time"
 
 	"holdfast/backup"
-	"holdfast/handlers/export"
-	"holdfast/store"
+	"holdfast/backup/export"
 	"holdfast/views"
 )
 
@@ -127,66 +125,16 @@ func (s *Server) downloadFolders(w http.ResponseWriter, r *http.Request, v views
 	if err := s.recordFolder(r, v, name, format); err != nil {
 		return err
 	}
-	paths := folderPaths(all)
-	var missing []backup.Item
-	for _, f := range wanted {
-		more, err := s.exportFolder(r, out, v, f, paths[f.ID])
-		if err != nil {
-			return s.endDownload(r, late.started, err)
-		}
-		missing = append(missing, more...)
+	reader := export.Reader{Store: s.Store, Content: s.Content}
+	missing, err := reader.Folders(r.Context(), out, v.Mailbox.OrgID, v.Mailbox.ID, v.Snapshot.Seq, all, wanted)
+	if err != nil {
+		return s.endDownload(r, late.started, err)
 	}
-	err := out.Close(missing)
+	err = out.Close(missing)
 	if err == nil {
 		_, err = late.Write(nil) // an empty folder is an answer too
 	}
 	return s.endDownload(r, late.started, err)
-}
-
-// exportFolder adds the messages of one folder and returns those without content.
-func (s *Server) exportFolder(r *http.Request, out export.Writer, v views.Browse, f backup.Folder, path string) (missing []backup.Item, err error) {
-	ctx, m := r.Context(), v.Mailbox
-	for page, seen := 1, 0; ; page++ {
-		items, total, err := s.Store.Items(ctx, m.OrgID, m.ID, v.Snapshot.Seq, store.ItemQuery{FolderID: f.ID, Page: page, PageSize: 500})
-		if err != nil {
-			return nil, fmt.Errorf("read items: %w", err)
-		}
-		for _, item := range items {
-			if item.Damaged {
-				missing = append(missing, item)
-				continue
-			}
-			err := out.Add(path, item, func(w io.Writer) error {
-				return s.Content.WriteItem(ctx, m.OrgID, m.ID, item.ID, w)
-			})
-			if err != nil {
-				return nil, fmt.Errorf("export item %s: %w", item.ID, err)
-			}
-		}
-		seen += len(items)
-		if len(items) == 0 || seen >= int(total) {
-			return missing, nil
-		}
-	}
-}
-
-// folderPaths gives each folder its place in an archive.
-func folderPaths(folders []backup.Folder) map[string]string {
-	byID := make(map[string]backup.Folder, len(folders))
-	for _, f := range folders {
-		byID[f.ID] = f
-	}
-	paths := make(map[string]string, len(folders))
-	for _, f := range folders {
-		names, seen := []string{f.Name}, map[string]bool{f.ID: true}
-		for parent, ok := byID[f.ParentID]; ok && !seen[parent.ID]; parent, ok = byID[parent.ParentID] {
-			seen[parent.ID] = true
-			names = append(names, parent.Name)
-		}
-		slices.Reverse(names)
-		paths[f.ID] = export.FolderPath(names)
-	}
-	return paths
 }
 
 // record notes that a person looked at a message.

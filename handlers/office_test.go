@@ -93,7 +93,7 @@ func newOffice(t *testing.T) *office {
 		t.Fatal(err)
 	}
 	eng := &engine.Engine{Repo: repository, Catalog: st, Log: log}
-	portal = (&handlers.Server{Store: st, FactorOptional: true, Microsoft: client, Content: eng, SessionKey: []byte(strings.Repeat("s", 32)), PublicURL: server.URL, Log: log}).Handler()
+	portal = (&handlers.Server{Store: st, FactorOptional: true, Microsoft: client, Content: eng, Files: repository.Files(), SessionKey: []byte(strings.Repeat("s", 32)), PublicURL: server.URL, Log: log}).Handler()
 	o := &office{t: t, store: st, engine: eng, microsoft: sim, folder: filepath.Join(dir, "repository"), portal: server.URL, control: microsoft.URL + "/_simulator"}
 	o.people()
 	o.work = func() {

@@ -150,6 +150,15 @@ func (s *Server) routes() []route {
 		{admin, "GET /browse/{mailbox}/items/{item}/preview", s.previewItem},
 		{admin, "GET /browse/{mailbox}/items/{item}/download", s.downloadItem},
 
+		{admin, "GET /exports", s.listExports},
+		{admin, "GET /exports/live", s.showExportsLive},
+		{admin, "GET /exports/new", s.newExport},
+		{admin, "POST /exports", s.startExport},
+		{admin, "GET /exports/{export}/download", s.downloadExport},
+		{admin, "POST /exports/{export}/cancel", s.cancelExport},
+		{admin, "GET /exports/{export}/delete", s.askDeleteExport},
+		{admin, "POST /exports/{export}/delete", s.deleteExport},
+
 		{viewer, "GET /status", s.showStatus},
 		{viewer, "GET /status/live", s.showStatusLive},
 		{viewer, "GET /activity", s.showLog(s.ownLog)},

@@ -19,6 +19,7 @@ import (
 
 	"holdfast/backup"
 	"holdfast/backup/m365"
+	"holdfast/backup/repo"
 	"holdfast/static"
 	"holdfast/store"
 	"holdfast/views"
@@ -29,6 +30,8 @@ type Server struct {
 	Store     *store.Store
 	Microsoft *m365.Client // nil if Holdfast is not registered at Microsoft
 	Content   ContentReader
+	// Files has the files of exports.
+	Files repo.Files
 	// SessionKey signs the session cookies; 32 bytes.
 	SessionKey []byte
 	// Secure says that browsers reach the portal over TLS.

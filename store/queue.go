@@ -20,6 +20,7 @@ const (
 	QueueSetup   = "setup"
 	QueueRestore = "restore"
 	QueueUpkeep  = "upkeep"
+	QueueExport  = "export"
 )
 
 // River returns a client of the job queue in this database.
@@ -39,6 +40,8 @@ func insertOpts(args river.JobArgs) *river.InsertOpts {
 		opts.Queue, opts.MaxAttempts = QueueRestore, 1
 	case (backup.UpkeepJob{}).Kind():
 		opts.Queue, opts.MaxAttempts = QueueUpkeep, 1
+	case (backup.ExportJob{}).Kind():
+		opts.Queue, opts.MaxAttempts = QueueExport, 1
 	}
 	return opts
 }

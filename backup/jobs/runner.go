@@ -55,6 +55,7 @@ const (
 	queueBackup = store.QueueBackup
 	queueSetup  = store.QueueSetup
 	queueUpkeep = store.QueueUpkeep
+	queueExport = store.QueueExport
 )
 
 // setupTimeout bounds one try of a setup job; a role may need minutes while
@@ -117,11 +118,17 @@ func (r *Runner) config(holder string) *river.Config {
 	river.AddWorker(workers, &collect{Runner: r})
 	river.AddWorker(workers, &upkeep{Runner: r})
 	river.AddWorker(workers, &extendLocks{Runner: r})
+	river.AddWorker(workers, &exportFile{Runner: r})
 	river.AddWorker(workers, &schedule{Runner: r})
 	return &river.Config{
-		ID:                   holder,
-		Workers:              workers,
-		Queues:               map[string]river.QueueConfig{queueBackup: {MaxWorkers: r.Workers}, queueSetup: {MaxWorkers: 8}, queueUpkeep: {MaxWorkers: 1}},
+		ID:      holder,
+		Workers: workers,
+		Queues: map[string]river.QueueConfig{
+			queueBackup: {MaxWorkers: r.Workers},
+			queueSetup:  {MaxWorkers: 8},
+			queueUpkeep: {MaxWorkers: 1},
+			queueExport: {MaxWorkers: exportsAtOnce},
+		},
 		JobTimeout:           setupTimeout,
 		RescueStuckJobsAfter: 2 * setupTimeout,
 		RetryPolicy:          retryPolicy{},

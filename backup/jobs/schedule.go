@@ -44,6 +44,7 @@ func (w *schedule) Work(ctx context.Context, _ *river.Job[backup.ScheduleJob]) e
 		w.certificates(ctx, now),
 		w.notices(ctx, now),
 		w.upkeep(ctx, now),
+		w.exports(ctx, now),
 		w.tidy(ctx, now),
 	)
 }

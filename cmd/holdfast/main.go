@@ -37,6 +37,7 @@ const usage = `Usage: holdfast COMMAND [flags]
   simulator     the simulated Microsoft 365 alone
   verify        check the repository: structure, or every byte with -all
   rebuild       make the catalog of an organization anew from the repository
+  export        write the messages of a folder, a mailbox or an organization as a file
   gc            delete what killed runs left in the repository, two days after it was found
   replicate     copy the repository to another folder or bucket, or what that lacks of it
   move          the same, after which the old place takes no more backups
@@ -66,6 +67,8 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 		return verify(ctx, rest, getenv, stdout, stderr)
 	case "rebuild":
 		return rebuild(ctx, rest, getenv, stdout, stderr)
+	case "export":
+		return exportMail(ctx, rest, getenv, stdout, stderr)
 	case "gc":
 		return gc(ctx, rest, getenv, stdout, stderr)
 	case "replicate":

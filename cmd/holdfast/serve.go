@@ -171,7 +171,7 @@ func (p *parts) handler() (http.Handler, error) {
 		return nil, fmt.Errorf("public URL: %w", err)
 	}
 	s := &handlers.Server{
-		Store: p.store, Microsoft: p.microsoft, Content: p.engine, SessionKey: sessionKey,
+		Store: p.store, Microsoft: p.microsoft, Content: p.engine, Files: p.engine.Repo.Files(), SessionKey: sessionKey,
 		Secure: u.Scheme == "https", TrustedProxies: p.config.Proxies, PublicURL: p.config.PublicURL, Log: p.log,
 		FactorOptional: p.config.SecondFactor == factorOptional, Ready: p.engine.Repo.Ready,
 		Storage: func() (place string, free, total int64) {

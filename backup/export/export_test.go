@@ -8,18 +8,19 @@ import (
 	"os"
 	"path"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"testing/iotest"
 	"time"
 
 	"holdfast/backup"
-	"holdfast/handlers/export"
+	"holdfast/backup/export"
 )
 
 var at = time.Date(2026, 11, 2, 10, 30, 0, 0, time.UTC)
 
-func write(t testing.TB, format export.Format, missing []backup.Item, mails ...string) []byte {
+func write(t testing.TB, format export.Format, missing []export.Missing, mails ...string) []byte {
 	t.Helper()
 	var buf bytes.Buffer
 	w, ok := export.New(format, &buf)
@@ -146,7 +147,7 @@ func TestZipHoldsExactBytesUnderUniqueNames(t *testing.T) {
 }
 
 func TestMissingMessagesAreNamed(t *testing.T) {
-	missing := []backup.Item{{Subject: "Lost contract", From: "bob@example.org", ReceivedAt: at}}
+	missing := []export.Missing{{Item: backup.Item{Subject: "Lost contract", From: "bob@example.org", ReceivedAt: at}}}
 	b := write(t, export.Zip, missing, "x")
 	z, err := zip.NewReader(bytes.NewReader(b), int64(len(b)))
 	if err != nil {
@@ -197,6 +198,19 @@ func FuzzFileName(f *testing.F) {
 	})
 }
 
+func TestFolderPathsEnd(t *testing.T) {
+	paths := export.FolderPaths([]backup.Folder{
+		{ID: "x", ParentID: "y", Name: "x"}, {ID: "y", ParentID: "x", Name: "y"},
+		{ID: "in", Name: "Inbox"}, {ID: "p", ParentID: "in", Name: "../Projects"},
+	})
+	if paths["p"] != "Inbox/_Projects" {
+		t.Errorf("path = %q", paths["p"])
+	}
+	if len(paths["x"]) > 200 {
+		t.Errorf("a circle gives a path of %d bytes", len(paths["x"]))
+	}
+}
+
 func TestDisposition(t *testing.T) {
 	for given, want := range map[string]string{
 		"Offer.eml":              `attachment; filename="Offer.eml"; filename*=UTF-8''Offer.eml`,
@@ -207,5 +221,82 @@ func TestDisposition(t *testing.T) {
 		if got := export.Disposition(given); got != want {
 			t.Errorf("Disposition(%q) =\n%s, want\n%s", given, got, want)
 		}
+	}
+}
+
+func TestArchiveKeepsMailboxesApart(t *testing.T) {
+	for format, want := range map[export.Format][]string{
+		export.Zip:  {"a@x.example/Inbox/2026-11-02 1030 Invoice.eml", "A@x.example (2)/Inbox/2026-11-02 1030 Invoice.eml", "A@x.example (2)/Messages that are missing here.txt", "_.._evil/Inbox/2026-11-02 1030 Invoice.eml"},
+		export.Mbox: {"a@x.example.mbox", "A@x.example (2).mbox", "_.._evil.mbox"},
+	} {
+		var buf bytes.Buffer
+		a, ok := export.NewArchive(format, &buf)
+		if !ok {
+			t.Fatal(format)
+		}
+		for i, name := range []string{"a@x.example", "A@x.example", "../../evil"} {
+			w, err := a.Mailbox(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			item := backup.Item{Subject: "Invoice", From: "ada@example.org", ReceivedAt: at}
+			if err := w.Add("Inbox", item, func(w io.Writer) error { _, err := io.WriteString(w, "From x\r\n"); return err }); err != nil {
+				t.Fatal(err)
+			}
+			var missing []export.Missing
+			if i == 1 {
+				missing = []export.Missing{{Item: backup.Item{Subject: "Torn\nFake line"}, Damaged: true}}
+			}
+			if err := w.Close(missing); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := a.Close(); err != nil {
+			t.Fatal(err)
+		}
+		z, err := zip.NewReader(bytes.NewReader(buf.Bytes()), int64(buf.Len()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var names []string
+		for _, f := range z.File {
+			names = append(names, f.Name)
+			if strings.HasSuffix(f.Name, ".mbox") || strings.HasSuffix(f.Name, ".txt") {
+				r, err := f.Open()
+				if err != nil {
+					t.Fatal(err)
+				}
+				text, err := io.ReadAll(r)
+				if err != nil || strings.HasSuffix(f.Name, ".mbox") && !strings.Contains(string(text), "\n>From x\r\n") || strings.Contains(string(text), "\nFake line") {
+					t.Errorf("%s = %q, %v", f.Name, text, err)
+				}
+			}
+		}
+		if !slices.Equal(names, want) {
+			t.Errorf("%s: %q, want %q", format, names, want)
+		}
+	}
+}
+
+// TestZipOfMoreFilesThanOldArchivesHold writes the newer form of the archive's
+// end (zip64), which begins at 65,535 files.
+func TestZipOfMoreFilesThanOldArchivesHold(t *testing.T) {
+	const files = 70_000
+	var buf bytes.Buffer
+	w, _ := export.New(export.Zip, &buf)
+	for range files {
+		if err := w.Add("Inbox", backup.Item{Subject: "Same", ReceivedAt: at}, func(w io.Writer) error { _, err := io.WriteString(w, "x"); return err }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Close(nil); err != nil {
+		t.Fatal(err)
+	}
+	z, err := zip.NewReader(bytes.NewReader(buf.Bytes()), int64(buf.Len()))
+	if err != nil || len(z.File) != files {
+		t.Fatalf("%d files, %v; want %d", len(z.File), err, files)
+	}
+	if got := z.File[files-1].Name; got != "Inbox/2026-11-02 1030 Same (70000).eml" {
+		t.Errorf("the last name is %q", got)
 	}
 }

@@ -33,9 +33,17 @@ type Writer interface {
 	// Add adds a message; content writes its bytes. After an error the whole
 	// download is worthless.
 	Add(folder string, item backup.Item, content func(io.Writer) error) error
-	// Close ends the file, with a notice that lists missing: messages that are
-	// known, but whose content could not be read at the provider yet.
-	Close(missing []backup.Item) error
+	// Close ends the file, with a notice that lists the messages that are
+	// missing in it.
+	Close(missing []Missing) error
+}
+
+// Missing is a message that is known, but not in the file.
+type Missing struct {
+	backup.Item
+	// Damaged says that its content was backed up, and can't be read now; else
+	// the provider could not deliver it yet.
+	Damaged bool
 }
 
 // New returns a Writer of the format that writes to w, or false if there is no
@@ -82,7 +90,7 @@ func (m *mboxWriter) Add(_ string, item backup.Item, content func(io.Writer) err
 	return quote.end()
 }
 
-func (m *mboxWriter) Close(missing []backup.Item) error {
+func (m *mboxWriter) Close(missing []Missing) error {
 	if len(missing) > 0 {
 		now := time.Now().UTC()
 		notice := backup.Item{From: "MAILER-DAEMON", ReceivedAt: now}
@@ -234,28 +242,60 @@ func (z *zipWriter) unique(folder, base, ext string) string {
 	}
 }
 
-func (z *zipWriter) Close(missing []backup.Item) error {
-	if len(missing) > 0 {
-		f, err := z.zip.Create(z.unique("", "Messages that are missing here", ".txt"))
-		if err != nil {
-			return err
-		}
-		if _, err := io.WriteString(f, missingText(missing)); err != nil {
-			return err
-		}
+func (z *zipWriter) Close(missing []Missing) error {
+	if err := z.notice("", missing); err != nil {
+		return err
 	}
 	return z.zip.Close()
 }
 
-// missingText lists messages whose content is not backed up yet.
-func missingText(missing []backup.Item) string {
+// notice lists the messages that are missing in a folder.
+func (z *zipWriter) notice(folder string, missing []Missing) error {
+	if len(missing) == 0 {
+		return nil
+	}
+	f, err := z.zip.Create(z.unique(folder, "Messages that are missing here", ".txt"))
+	if err != nil {
+		return err
+	}
+	_, err = io.WriteString(f, missingText(missing))
+	return err
+}
+
+// missingText lists messages that are not in the file, and why.
+func missingText(missing []Missing) string {
 	var b strings.Builder
-	b.WriteString("These messages are known, but the provider could not deliver their content yet.\n" +
-		"Holdfast tries again with each backup of the mailbox.\n\n")
-	for _, item := range missing {
-		fmt.Fprintf(&b, "%s  %s  %s\n", item.ReceivedAt.UTC().Format(time.DateTime), item.From, item.Subject)
+	for _, part := range []struct {
+		damaged bool
+		why     string
+	}{
+		{false, "These messages are known, but the provider could not deliver their content yet.\nHoldfast tries again with each backup of the mailbox.\n\n"},
+		{true, "These messages were backed up, but their content could not be read from the backup storage.\nAsk whoever runs Holdfast to check it (holdfast verify).\n\n"},
+	} {
+		why := part.why
+		for _, m := range missing {
+			if m.Damaged != part.damaged {
+				continue
+			}
+			if why != "" && b.Len() > 0 {
+				b.WriteString("\n")
+			}
+			b.WriteString(why)
+			why = ""
+			fmt.Fprintf(&b, "%s  %s  %s\n", m.ReceivedAt.UTC().Format(time.DateTime), oneLine(m.From), oneLine(m.Subject))
+		}
 	}
 	return b.String()
+}
+
+// oneLine keeps what a sender wrote from adding lines to a notice.
+func oneLine(s string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) || unicode.Is(unicode.Zl, r) || unicode.Is(unicode.Zp, r) {
+			return ' '
+		}
+		return r
+	}, s)
 }
 
 // FolderPath joins the names of a folder and those above it to a path that
