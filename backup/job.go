@@ -158,6 +158,12 @@ type CollectJob struct{}
 // Kind names the job.
 func (CollectJob) Kind() string { return "collect" }
 
+// ReplicateJob copies what another place lacks of the repository.
+type ReplicateJob struct{}
+
+// Kind names the job.
+func (ReplicateJob) Kind() string { return "replicate" }
+
 // ExtendLocksJob prolongs the object locks of what is needed in the repository.
 type ExtendLocksJob struct{}
 

@@ -179,6 +179,14 @@ func (s *Server) showStorage(w http.ResponseWriter, r *http.Request) error {
 	if s.Storage != nil {
 		v.Place, v.Free, v.Total = s.Storage()
 	}
+	if s.ReplicaPlace != "" {
+		replica, err := s.Store.Replica(r.Context(), s.ReplicaPlace)
+		if err != nil && !errors.Is(err, backup.ErrNotFound) {
+			return fmt.Errorf("read the copy of the repository: %w", err)
+		}
+		replica.Place = s.ReplicaPlace // also before the first one
+		v.Replica, v.Now = &replica, time.Now()
+	}
 	sizes, err := s.Store.OrganizationSizes(r.Context(), actor(r).Partner.ID)
 	if err != nil {
 		return fmt.Errorf("read sizes: %w", err)

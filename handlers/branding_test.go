@@ -11,8 +11,12 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/PuerkitoBio/goquery"
+
+	"holdfast/backup"
+	"holdfast/handlers"
 )
 
 // postFile sends a form with a file.
@@ -128,4 +132,42 @@ func TestBranding(t *testing.T) {
 	says(t, doc, "Contoso Dental")
 	_, doc = b.get("/partner/activity")
 	says(t, doc, "Changed the branding")
+}
+
+// TestStorageShowsTheCopy goes through how the copy of the repository stands.
+func TestStorageShowsTheCopy(t *testing.T) {
+	const place = "s3://copy/ at https://s3.example.org"
+	p := newPortal(t, func(s *handlers.Server) { s.ReplicaPlace = place })
+	ctx := t.Context()
+	b := p.as(danaMail)
+	shows := func(want string, polls bool) {
+		t.Helper()
+		_, doc := b.get("/partner/settings/storage")
+		says(t, doc, want)
+		says(t, doc, place)
+		if got := doc.Find("#replica[hx-trigger]").Length() > 0; got != polls {
+			t.Errorf("the page asks again: %v, want %v", got, polls)
+		}
+	}
+	shows("Waiting", false)
+	if err := p.store.StartReplica(ctx, place, time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.store.BeatReplica(ctx, backup.Replica{Place: place, Objects: 1200, There: 400, Copied: 300}); err != nil {
+		t.Fatal(err)
+	}
+	shows("400 of 1,200 objects are there", true)
+	if err := p.store.FinishReplica(ctx, backup.Replica{Place: place, Objects: 1200, There: 1200, Copied: 1100, Bytes: 5 << 20}); err != nil {
+		t.Fatal(err)
+	}
+	shows("Whole", false)
+	shows("1,100 objects", false)
+	if err := p.store.FinishReplica(ctx, backup.Replica{Place: place, Objects: 1200, There: 1200, Damaged: 2}); err != nil {
+		t.Fatal(err)
+	}
+	shows("2 packs were damaged", false)
+	if err := p.store.FinishReplica(ctx, backup.Replica{Place: place, Problem: backup.Problem{Kind: backup.ProblemRepository, Text: "It did not work.", At: time.Now()}}); err != nil {
+		t.Fatal(err)
+	}
+	shows("It did not work.", false)
 }

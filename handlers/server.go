@@ -57,6 +57,8 @@ type Server struct {
 	// Storage tells where the repository lies, and the bytes that its file system
 	// has free and in all, 0 if that is not known. May be nil.
 	Storage func() (place string, free, total int64)
+	// ReplicaPlace is where workers keep a copy of the repository, "" for nowhere.
+	ReplicaPlace string
 
 	brand       brand
 	sessions    *sessionStore

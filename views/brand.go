@@ -3,6 +3,7 @@ package views
 import (
 	"context"
 	"strconv"
+	"time"
 
 	"holdfast/backup"
 )
@@ -35,8 +36,10 @@ type Branding struct {
 
 // Storage is where backed-up data lies.
 type Storage struct {
-	Place         string // folder or bucket
-	Free, Total   int64  // bytes of its file system; 0 if not known
+	Place         string          // folder or bucket
+	Free, Total   int64           // bytes of its file system; 0 if not known
+	Replica       *backup.Replica // nil if no copy is kept
+	Now           time.Time
 	Organizations []OrganizationSize
 }
 

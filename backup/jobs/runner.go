@@ -37,6 +37,8 @@ type Runner struct {
 	// for the system's.
 	MailRoots *x509.CertPool
 
+	// Replica is where a copy of the repository is kept; nil for nowhere.
+	Replica *Replica
 	// Worked, if not nil, is told what runs have read since they told it last,
 	// and Ended every run that ended; for measurements.
 	Worked func(items, bytes int64)
@@ -56,6 +58,8 @@ const (
 	queueSetup  = store.QueueSetup
 	queueUpkeep = store.QueueUpkeep
 	queueExport = store.QueueExport
+	// queueReplica is apart, since a first copy may take days.
+	queueReplica = "replica"
 )
 
 // setupTimeout bounds one try of a setup job; a role may need minutes while
@@ -119,25 +123,31 @@ func (r *Runner) config(holder string) *river.Config {
 	river.AddWorker(workers, &upkeep{Runner: r})
 	river.AddWorker(workers, &extendLocks{Runner: r})
 	river.AddWorker(workers, &exportFile{Runner: r})
+	river.AddWorker(workers, &replicate{Runner: r})
 	river.AddWorker(workers, &schedule{Runner: r})
+	periodic := []*river.PeriodicJob{river.NewPeriodicJob(river.PeriodicInterval(scheduleEvery),
+		func() (river.JobArgs, *river.InsertOpts) {
+			return backup.ScheduleJob{}, &river.InsertOpts{Queue: queueSetup, MaxAttempts: 1}
+		}, &river.PeriodicJobOpts{RunOnStart: true}), collectDaily(), extendLocksOften()}
+	queues := map[string]river.QueueConfig{
+		queueBackup: {MaxWorkers: r.Workers},
+		queueSetup:  {MaxWorkers: 8},
+		queueUpkeep: {MaxWorkers: 1},
+		queueExport: {MaxWorkers: exportsAtOnce},
+	}
+	if r.Replica != nil {
+		periodic, queues[queueReplica] = append(periodic, r.replicateOften()), river.QueueConfig{MaxWorkers: 1}
+	}
 	return &river.Config{
-		ID:      holder,
-		Workers: workers,
-		Queues: map[string]river.QueueConfig{
-			queueBackup: {MaxWorkers: r.Workers},
-			queueSetup:  {MaxWorkers: 8},
-			queueUpkeep: {MaxWorkers: 1},
-			queueExport: {MaxWorkers: exportsAtOnce},
-		},
+		ID:                   holder,
+		Workers:              workers,
+		Queues:               queues,
 		JobTimeout:           setupTimeout,
 		RescueStuckJobsAfter: 2 * setupTimeout,
 		RetryPolicy:          retryPolicy{},
 		ErrorHandler:         &errorLog{log: r.Log},
 		Logger:               slog.New(quiet{r.Log.Handler()}).With("part", "queue"),
-		PeriodicJobs: []*river.PeriodicJob{river.NewPeriodicJob(river.PeriodicInterval(scheduleEvery),
-			func() (river.JobArgs, *river.InsertOpts) {
-				return backup.ScheduleJob{}, &river.InsertOpts{Queue: queueSetup, MaxAttempts: 1}
-			}, &river.PeriodicJobOpts{RunOnStart: true}), collectDaily(), extendLocksOften()},
+		PeriodicJobs:         periodic,
 	}
 }
 

@@ -30,6 +30,7 @@ type config struct {
 	Repository   string // folder of the repository, or address of its bucket
 	S3           s3Keys
 	Lock         lockConfig
+	Replica      replicaConfig
 	KeyFile      string // root key
 	Role         string // web, worker or "" for both
 	TLSCert      string
@@ -43,7 +44,8 @@ type config struct {
 	LogLevel     slog.Level
 	Microsoft    microsoftConfig
 
-	place place // what Repository says
+	place   place // what Repository says
+	replica place // what Replica.To says, if it is set
 }
 
 // microsoftConfig is the registration of Holdfast at Microsoft.
@@ -95,6 +97,7 @@ func (c *config) serveFlags(fs *flag.FlagSet, proxies *string) {
 	fs.StringVar(proxies, "trusted-proxies", "", "networks whose X-Forwarded-For is believed, comma separated")
 	fs.StringVar(&c.SecondFactor, "second-factor", "required", "required or optional, for the partner's people; organizations choose for their own")
 	fs.StringVar(&c.MetricsAddr, "metrics-addr", "", "address to serve Prometheus metrics on, like 127.0.0.1:9090 (default none)")
+	replicaFlags(fs, &c.Replica)
 	fs.DurationVar(&c.Every, "every", time.Hour, "pause between two runs of a mailbox")
 	fs.IntVar(&c.Workers, "workers", 4, "mailboxes backed up at the same time by this process")
 	fs.IntVar(&c.CheckRate, "check-rate", 16, "MiB a second that checks and restore tests read from the repository at most, 0 for no limit")

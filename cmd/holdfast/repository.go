@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"holdfast/backup/repo"
 	"holdfast/backup/repo/s3"
@@ -35,6 +36,19 @@ func s3Flags(fs *flag.FlagSet, prefix string, keys *s3Keys) {
 func lockFlags(fs *flag.FlagSet, lock *lockConfig) {
 	fs.StringVar(&lock.Period, "object-lock", "", "keep what is in the bucket from being deleted for a time like 30d, prolonged while it is needed; the bucket needs object lock (default none)")
 	fs.StringVar(&lock.Mode, "object-lock-mode", string(s3.Compliance), "compliance (nobody shortens it) or governance")
+}
+
+// replicaConfig is where workers keep a copy of the repository.
+type replicaConfig struct {
+	To    string // "" for nowhere
+	Every time.Duration
+	S3    s3Keys
+}
+
+func replicaFlags(fs *flag.FlagSet, r *replicaConfig) {
+	fs.StringVar(&r.To, "replicate-to", "", "folder or s3:// address in which the workers keep a copy of the repository (default none)")
+	fs.DurationVar(&r.Every, "replicate-every", 24*time.Hour, "how often the copy is brought up to date")
+	s3Flags(fs, "replicate-", &r.S3)
 }
 
 // s3Keys are the credentials of a bucket.
@@ -81,9 +95,36 @@ func (c *config) completeRepository() error {
 	if c.Repository == "" {
 		c.Repository = filepath.Join(c.Data, "repository")
 	}
+	spool := filepath.Join(c.Data, "spool")
 	var err error
-	c.place, err = parsePlace("repository", c.Repository, c.S3, c.Lock, filepath.Join(c.Data, "spool"))
-	return err
+	if c.place, err = parsePlace("repository", c.Repository, c.S3, c.Lock, spool); err != nil || c.Replica.To == "" {
+		return err
+	}
+	keys := c.S3
+	if c.Replica.S3 != (s3Keys{}) {
+		keys = c.Replica.S3
+	}
+	if c.replica, err = parsePlace("replicate-to", c.Replica.To, keys, lockConfig{}, spool); err != nil {
+		return err
+	}
+	if c.replica.String() == c.place.String() {
+		return errors.New("-replicate-to is the repository itself")
+	}
+	if c.Replica.Every < time.Hour {
+		return fmt.Errorf("-replicate-every %s is too often; the least is 1h", c.Replica.Every)
+	}
+	return nil
+}
+
+// openBoth opens the storages of repository and copy.
+func (c config) openBoth(ctx context.Context) (from, to repo.Storage, err error) {
+	if from, err = c.place.open(ctx); err != nil {
+		return nil, nil, fmt.Errorf("open the repository: %w", err)
+	}
+	if to, err = c.replica.open(ctx); err != nil {
+		return nil, nil, fmt.Errorf("open its copy: %w", err)
+	}
+	return from, to, nil
 }
 
 // open opens the storage.

@@ -20,9 +20,16 @@ func TestWrongRepositoriesStopTheStart(t *testing.T) {
 		"lock of a folder":  {[]string{"-object-lock", "30d"}, "-object-lock needs a bucket"},
 		"bad period":        {[]string{"-repository", none, "-object-lock", "30"}, "not a number of days"},
 		"bad mode":          {[]string{"-repository", none, "-object-lock", "30d", "-object-lock-mode", "soft"}, "neither governance nor compliance"},
+		"copy onto itself":  {[]string{"-data", t.TempDir(), "-repository", "/tmp/x", "-replicate-to", "/tmp/x"}, "is the repository itself"},
+		"copy elsewhere":    {[]string{"-replicate-to", "http://example.org"}, "-replicate-to"},
+		"copy too often":    {[]string{"-replicate-to", "/tmp/y", "-replicate-every", "1m"}, "the least is 1h"},
 		"half of the keys":  {[]string{"-repository", none, "-s3-access-key", "a"}, "go together"},
 	} {
-		args := append([]string{"verify", "-data", t.TempDir()}, c.args...)
+		command := "verify"
+		if strings.HasPrefix(name, "copy") {
+			command = "serve"
+		}
+		args := append([]string{command, "-data", t.TempDir()}, c.args...)
 		err := run(t.Context(), args, func(string) string { return "" }, t.Output(), t.Output())
 		if err == nil || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), "hidden") {
 			t.Errorf("%s: %v, want %q in it", name, err, c.want)
