@@ -22,6 +22,9 @@
 //   - Mailbox: an account that can be backed up. Its status says how it does.
 //   - Run: one attempt to back up a mailbox.
 //   - Snapshot: what a run kept; a mailbox as it was at one time.
+//   - Expire: what happens to a snapshot that is no longer kept. Its tombstone
+//     stands in the repository's deletion log.
+//   - Collection: it frees the space of what no kept snapshot needs.
 //   - Item: one message in a snapshot.
 //   - Restore: messages of a snapshot that are put back into a mailbox.
 //   - Restore permission: Microsoft's leave to write into mailboxes; an

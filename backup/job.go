@@ -152,7 +152,7 @@ type RollCertificateJob struct {
 // Kind names the job.
 func (RollCertificateJob) Kind() string { return "roll_certificate" }
 
-// CollectJob deletes what killed runs left in the repository.
+// CollectJob deletes from the repository what no snapshot needs.
 type CollectJob struct{}
 
 // Kind names the job.

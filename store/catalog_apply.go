@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -24,14 +25,14 @@ func (s *Store) ApplyCommit(ctx context.Context, org backup.OrgID, mailbox backu
 		switch {
 		case c.seq >= d.Seq:
 			return nil
-		case c.seq != d.Seq-1:
+		case c.seq != d.Seq-1-d.Gap:
 			return fmt.Errorf("commit %d after %d: %w", d.Seq, c.seq, engine.ErrNotNext)
 		}
 		a := applier{store: s, tx: tx, org: org, source: c.number, delta: d}
 		if err := s.addObjects(ctx, tx, org, d.Objects); err != nil {
 			return err
 		}
-		for _, step := range []func(context.Context) error{a.folders, a.items, a.records, a.entries, a.snapshot} {
+		for _, step := range []func(context.Context) error{a.folders, a.forgotten, a.items, a.records, a.entries, a.snapshot} {
 			if err := step(ctx); err != nil {
 				return err
 			}
@@ -168,6 +169,53 @@ func (a *applier) closeFolder(ctx context.Context, number int64) error {
 		return fmt.Errorf("close folder: %w", err)
 	}
 	return nil
+}
+
+// forgotten makes items and records new that were forgotten since the run looked
+// them up: they were only in snapshots that expired meanwhile.
+func (a *applier) forgotten(ctx context.Context) error {
+	var items, records []int64
+	for _, i := range a.delta.Items {
+		if !i.NewItem {
+			items = append(items, i.Number)
+		}
+		if !i.NewRecord {
+			records = append(records, i.Record.Number)
+		}
+	}
+	knownItems, err := a.numbersIn(ctx, "catalog_items", items)
+	if err != nil {
+		return err
+	}
+	knownRecords, err := a.numbersIn(ctx, "catalog_records", records)
+	if err != nil {
+		return err
+	}
+	a.delta.Items = slices.Clone(a.delta.Items)
+	for n, i := range a.delta.Items {
+		a.delta.Items[n].NewItem = i.NewItem || !knownItems[i.Number]
+		a.delta.Items[n].NewRecord = i.NewRecord || !knownRecords[i.Record.Number]
+	}
+	return nil
+}
+
+// numbersIn returns which of numbers a table of the source has.
+func (a *applier) numbersIn(ctx context.Context, table string, numbers []int64) (map[int64]bool, error) {
+	known := make(map[int64]bool, len(numbers))
+	for part := range slices.Chunk(numbers, catalogChunk) {
+		args := []any{a.source}
+		for _, n := range part {
+			args = append(args, n)
+		}
+		list, err := collect(ctx, a.tx, scanValue[int64], `SELECT number FROM `+table+` WHERE source = $1 AND number IN (`+placeholders(2, len(part))+`)`, args...)
+		if err != nil {
+			return nil, fmt.Errorf("look for %s: %w", table, err)
+		}
+		for _, n := range list {
+			known[n] = true
+		}
+	}
+	return known, nil
 }
 
 // items adds the items that are new, and points others to their new records.

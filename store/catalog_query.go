@@ -25,7 +25,7 @@ func (s *Store) Snapshots(ctx context.Context, org backup.OrgID, mailbox backup.
 		return v, err
 	}, `
 		SELECT n.seq, n.at, n.items, n.bytes, n.partial FROM catalog_sources c JOIN catalog_snapshots n ON n.source = c.number
-		WHERE c.org_id = $1 AND c.mailbox_id = $2 ORDER BY n.seq DESC`, org, mailbox)
+		WHERE c.org_id = $1 AND c.mailbox_id = $2 AND n.expired = FALSE ORDER BY n.seq DESC`, org, mailbox)
 	if err != nil {
 		return nil, fmt.Errorf("read snapshots: %w", err)
 	}
@@ -37,7 +37,7 @@ func (s *Store) Snapshots(ctx context.Context, org backup.OrgID, mailbox backup.
 func (s *Store) SnapshotAt(ctx context.Context, org backup.OrgID, mailbox backup.MailboxID, t time.Time) (int64, error) {
 	seq, err := one(ctx, s.read, scanValue[int64], `
 		SELECT n.seq FROM catalog_sources c JOIN catalog_snapshots n ON n.source = c.number
-		WHERE c.org_id = $1 AND c.mailbox_id = $2 AND n.at <= $3 ORDER BY n.seq DESC LIMIT 1`, org, mailbox, millis(t))
+		WHERE c.org_id = $1 AND c.mailbox_id = $2 AND n.expired = FALSE AND n.at <= $3 ORDER BY n.seq DESC LIMIT 1`, org, mailbox, millis(t))
 	if err != nil {
 		return 0, fmt.Errorf("find snapshot: %w", err)
 	}
@@ -48,7 +48,7 @@ func (s *Store) SnapshotAt(ctx context.Context, org backup.OrgID, mailbox backup
 // ErrNotFound if it has not.
 func (s *Store) snapshotSource(ctx context.Context, org backup.OrgID, mailbox backup.MailboxID, seq int64) (int64, error) {
 	number, err := one(ctx, s.read, scanValue[int64], `
-		SELECT c.number FROM catalog_sources c JOIN catalog_snapshots n ON n.source = c.number AND n.seq = $3
+		SELECT c.number FROM catalog_sources c JOIN catalog_snapshots n ON n.source = c.number AND n.seq = $3 AND n.expired = FALSE
 		WHERE c.org_id = $1 AND c.mailbox_id = $2`, org, mailbox, seq)
 	if err != nil {
 		return 0, fmt.Errorf("find snapshot %d: %w", seq, err)

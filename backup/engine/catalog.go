@@ -44,6 +44,16 @@ type Catalog interface {
 	Heads(ctx context.Context) ([]MailboxHead, error)
 	// ClearCatalog forgets everything about an organization.
 	ClearCatalog(ctx context.Context, org backup.OrgID) error
+
+	// ForgetSnapshots forgets the snapshots of a mailbox that expired, and what
+	// only they have. It may be called again for the same.
+	ForgetSnapshots(ctx context.Context, org backup.OrgID, mailbox backup.MailboxID, spans []repo.Span) error
+	// ForgetMailbox forgets all snapshots of a mailbox.
+	ForgetMailbox(ctx context.Context, org backup.OrgID, mailbox backup.MailboxID) error
+	// MissingPacks returns those of the packs that AddObjects has not seen.
+	MissingPacks(ctx context.Context, org backup.OrgID, packs []repo.PackID) ([]repo.PackID, error)
+	// ForgetPacks forgets what packs hold, before they are deleted.
+	ForgetPacks(ctx context.Context, org backup.OrgID, packs []repo.PackID) error
 }
 
 // Head is the newest snapshot of a mailbox.
@@ -106,9 +116,10 @@ type Record struct {
 // ID is the identifier under which pages ask for the content.
 func (r Record) ID() backup.ItemID { return itemID(r.Number, r.Meta) }
 
-// Delta is the difference between a commit and the one before it.
+// Delta is the difference between a commit and the one before it that is kept.
 type Delta struct {
 	Seq            int64
+	Gap            int64 // how many snapshots before it expired and were never in the catalog
 	At             time.Time
 	Partial        bool
 	NextNumber     int64

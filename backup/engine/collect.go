@@ -9,24 +9,16 @@ import (
 	"holdfast/backup/repo"
 )
 
-// Collect deletes from the repository what runs of an organization left that
-// were killed: see repo.Repository.Collect. It refuses to while a snapshot that
-// the catalog knows is missing in the repository, since then a part of the
-// repository is not there.
+// Collect deletes from the repository what no snapshot of an organization needs:
+// what killed runs left, and what only expired snapshots had. See
+// repo.Repository.Collect. It refuses to while a snapshot that the catalog knows
+// is missing in the repository, since then a part of the repository is not
+// there.
 func (e *Engine) Collect(ctx context.Context, org backup.OrgID) (repo.Collection, error) {
-	heads, err := e.Catalog.Heads(ctx)
-	if err != nil {
-		return repo.Collection{}, fmt.Errorf("read where the catalog stands: %w", err)
+	if err := e.checkHeads(ctx, org); err != nil {
+		return repo.Collection{}, err
 	}
-	for _, h := range heads {
-		if h.Org != org || h.Seq == 0 {
-			continue
-		}
-		if _, err := e.Repo.Commit(ctx, string(org), string(h.Mailbox), h.Seq); err != nil {
-			return repo.Collection{}, e.problem(ctx, fromRepository(fmt.Errorf("nothing was collected: snapshot %d of mailbox %s: %w", h.Seq, h.Mailbox, err)))
-		}
-	}
-	c, err := e.Repo.Collect(ctx, string(org))
+	c, err := e.Repo.Collect(ctx, string(org), owner{e, org})
 	if errors.Is(err, repo.ErrCollecting) {
 		return c, fmt.Errorf("%w: %w", backup.ErrConflict, err)
 	}
@@ -34,4 +26,203 @@ func (e *Engine) Collect(ctx context.Context, org backup.OrgID) (repo.Collection
 		return c, e.problem(ctx, fromRepository(err))
 	}
 	return c, nil
+}
+
+// checkHeads looks for the newest snapshot of every mailbox in the repository.
+func (e *Engine) checkHeads(ctx context.Context, org backup.OrgID) error {
+	heads, err := e.Catalog.Heads(ctx)
+	if err != nil {
+		return fmt.Errorf("read where the catalog stands: %w", err)
+	}
+	for _, h := range heads {
+		if h.Org != org || h.Seq == 0 {
+			continue
+		}
+		_, err := e.Repo.Commit(ctx, string(org), string(h.Mailbox), h.Seq)
+		if errors.Is(err, repo.ErrNotExist) {
+			// The catalog may be older than what expired since.
+			if gone, known := e.Repo.Expired(ctx, string(org), string(h.Mailbox)); known == nil && gone.Has(h.Seq) {
+				continue
+			}
+		}
+		if err != nil {
+			return e.problem(ctx, fromRepository(fmt.Errorf("nothing was collected: snapshot %d of mailbox %s: %w", h.Seq, h.Mailbox, err)))
+		}
+	}
+	return nil
+}
+
+// Expire lets snapshots of a mailbox expire: they are no longer shown, and
+// collections free what only they needed. The newest one is repo.ErrNewest.
+func (e *Engine) Expire(ctx context.Context, org backup.OrgID, mailbox backup.MailboxID, seqs []int64) error {
+	spans := repo.SpansOf(seqs)
+	err := e.Repo.Expire(ctx, string(org), string(mailbox), spans)
+	if errors.Is(err, repo.ErrNewest) {
+		return err
+	}
+	if err != nil {
+		return e.problem(ctx, fromRepository(fmt.Errorf("let snapshots of mailbox %s expire: %w", mailbox, err)))
+	}
+	return e.Catalog.ForgetSnapshots(ctx, org, mailbox, spans)
+}
+
+// owner is an organization whose part of the repository is collected.
+type owner struct {
+	*Engine
+	org backup.OrgID
+}
+
+// Follow implements repo.Owner.
+func (o owner) Follow(ctx context.Context, gone []repo.Expired) error {
+	for _, g := range gone {
+		mailbox := backup.MailboxID(g.Source)
+		var err error
+		if g.Erased {
+			err = o.Catalog.ForgetMailbox(ctx, o.org, mailbox)
+		} else {
+			err = o.Catalog.ForgetSnapshots(ctx, o.org, mailbox, g.Spans)
+		}
+		if err != nil {
+			return fmt.Errorf("mailbox %s: %w", mailbox, err)
+		}
+	}
+	return nil
+}
+
+// Missing implements repo.Owner.
+func (o owner) Missing(ctx context.Context, packs []repo.PackID) ([]repo.PackID, error) {
+	return o.Catalog.MissingPacks(ctx, o.org, packs)
+}
+
+// Add implements repo.Owner.
+func (o owner) Add(ctx context.Context, objects []repo.Object) error {
+	return o.Catalog.AddObjects(ctx, o.org, objects)
+}
+
+// Forget implements repo.Owner.
+func (o owner) Forget(ctx context.Context, packs []repo.PackID) error {
+	return o.Catalog.ForgetPacks(ctx, o.org, packs)
+}
+
+// Live implements repo.Owner. It walks through the trees of the snapshots,
+// through what they share once.
+func (o owner) Live(ctx context.Context, source string, roots []repo.MetaID, live func(repo.PieceID)) error {
+	w := liveWalk{Engine: o.Engine, org: o.org, mailbox: backup.MailboxID(source), live: live, seen: map[[16]byte]bool{}}
+	w.meta = o.blobs(w.org, w.mailbox)
+	if err := o.addNewest(ctx, source); err != nil {
+		return err
+	}
+	for _, id := range roots {
+		if !w.first(id) {
+			continue
+		}
+		var top root
+		if err := decode(ctx, w.meta, kindRoot, id, &top); err != nil {
+			return err
+		}
+		for _, folder := range top.Folders {
+			if err := w.folder(ctx, folder); err != nil {
+				return err
+			}
+		}
+	}
+	return ctx.Err()
+}
+
+// addNewest makes known what commits brought that the catalog has not taken in
+// yet: their runs are about to, or were killed before.
+func (o owner) addNewest(ctx context.Context, source string) error {
+	head, err := o.Catalog.Head(ctx, o.org, backup.MailboxID(source))
+	if err != nil {
+		return fmt.Errorf("read the newest snapshot: %w", err)
+	}
+	seqs, err := o.Repo.Kept(ctx, string(o.org), source, head.Seq)
+	if err != nil {
+		return err
+	}
+	for _, seq := range seqs {
+		c, err := o.Repo.Commit(ctx, string(o.org), source, seq)
+		if err != nil {
+			return fmt.Errorf("commit %d: %w", seq, err)
+		}
+		objects, err := o.Repo.Objects(ctx, string(o.org), c.Packs)
+		if err != nil {
+			return err
+		}
+		if err := o.Catalog.AddObjects(ctx, o.org, objects); err != nil {
+			return fmt.Errorf("add objects: %w", err)
+		}
+	}
+	return nil
+}
+
+// liveWalk walks through snapshots of a mailbox.
+type liveWalk struct {
+	*Engine
+	org     backup.OrgID
+	mailbox backup.MailboxID
+	meta    metadata
+	live    func(repo.PieceID)
+	seen    map[[16]byte]bool // beginnings of identifiers
+}
+
+// first says that a metadata blob was not seen before.
+func (w *liveWalk) first(id repo.MetaID) bool {
+	short := [16]byte(id[:16])
+	if w.seen[short] {
+		return false
+	}
+	w.seen[short] = true
+	w.live(repo.PieceID(id))
+	return true
+}
+
+func (w *liveWalk) folder(ctx context.Context, id repo.MetaID) error {
+	if !w.first(id) {
+		return nil
+	}
+	n, err := readNode(ctx, w.meta, id)
+	if err != nil {
+		return err
+	}
+	for _, p := range n.Pages {
+		if !w.first(p.ID) {
+			continue
+		}
+		entries, err := readPage(ctx, w.meta, p)
+		if err != nil {
+			return fmt.Errorf("folder %s: %w", n.FolderID, err)
+		}
+		if err := w.entries(ctx, entries); err != nil {
+			return fmt.Errorf("folder %s: %w", n.FolderID, err)
+		}
+	}
+	return nil
+}
+
+// entries reads the records of a page that were not seen before.
+func (w *liveWalk) entries(ctx context.Context, entries []pageEntry) error {
+	var ids []repo.MetaID
+	for _, e := range entries {
+		if e.Properties != nil {
+			w.first(*e.Properties)
+		}
+		if w.first(e.Record) {
+			ids = append(ids, e.Record)
+		}
+	}
+	list, err := w.Repo.ReadMetas(ctx, string(w.org), string(w.mailbox), kindRecord, ids)
+	if err != nil {
+		return err
+	}
+	for i, data := range list {
+		var rec itemRecord
+		if err := decoding.Unmarshal(data, &rec); err != nil {
+			return fmt.Errorf("record %s: %w: %w", ids[i], err, repo.ErrDamaged)
+		}
+		if rec.Content != nil {
+			rec.Content.Pieces(w.live)
+		}
+	}
+	return nil
 }

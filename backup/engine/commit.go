@@ -17,6 +17,9 @@ func (r *run) maybeCheckpoint(ctx context.Context) error {
 	r.mu.Lock()
 	due := len(r.staged) >= r.checkpoint.Items || r.readSince >= r.checkpoint.Bytes ||
 		len(r.staged) > 0 && time.Since(r.since) >= r.checkpoint.Every
+	if len(r.staged) == 0 && len(r.inFlight) == 0 {
+		r.since = time.Now() // nothing that was looked up before waits to be committed
+	}
 	r.mu.Unlock()
 	if !due {
 		return nil
@@ -116,7 +119,7 @@ func (r *run) flush(ctx context.Context, final bool) error {
 	r.mu.Lock()
 	r.writer = nil // Commit ends it in any case
 	r.mu.Unlock()
-	done, err := w.Commit(ctx, repo.Commit{Seq: d.Seq, At: d.At, Root: id, Partial: d.Partial})
+	done, err := w.Commit(ctx, repo.Commit{Seq: d.Seq, At: d.At, Root: id, Partial: d.Partial, Since: r.since.Round(0)})
 	if errors.Is(err, repo.ErrCommitExists) {
 		return fmt.Errorf("%w: %w", ErrBusy, err)
 	}

@@ -13,6 +13,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"holdfast/backup"
 	"holdfast/backup/engine"
@@ -101,16 +103,20 @@ func (h history) mood() {
 }
 
 // TestEverySnapshotIsTheMailboxAtItsTime lets a mailbox live through random
-// histories while its runs are interrupted and killed at random, and compares
-// every whole snapshot with what the mailbox was at its time, before and after
-// the catalog was made anew.
+// histories while its runs are interrupted and killed at random, snapshots
+// expire and the repository is collected, and compares every whole snapshot that
+// is kept with what the mailbox was at its time, before and after the catalog
+// was made anew.
 func TestEverySnapshotIsTheMailboxAtItsTime(t *testing.T) {
 	rounds := 12
 	if n, err := strconv.Atoi(os.Getenv("HOLDFAST_ROUNDS")); err == nil {
 		rounds = n
 	}
 	for seed := range rounds {
-		t.Run(strconv.Itoa(seed), func(t *testing.T) { t.Parallel(); liveThrough(t, uint64(seed)) })
+		t.Run(strconv.Itoa(seed), func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) { liveThrough(t, uint64(seed)) })
+		})
 	}
 }
 
@@ -131,9 +137,20 @@ func liveThrough(t *testing.T, seed uint64) {
 			want[seq] = h.p.image()
 			b.check(seq, want[seq])
 		}
+		if h.IntN(3) == 0 {
+			openBench(t, st, storage).expireSome(h, want)
+		}
+		if h.IntN(3) == 0 {
+			time.Sleep(time.Duration(h.Int64N(int64(repo.Grace))))
+			openBench(t, st, storage).collect()
+		}
 	}
 	b := openBench(t, st, storage)
 	b.run(h.p)
+	for range 3 {
+		time.Sleep(repo.Grace)
+		b.collect()
+	}
 	for seq, image := range want {
 		b.check(seq, image)
 	}
@@ -142,6 +159,30 @@ func liveThrough(t *testing.T, seed uint64) {
 	if err != nil || len(report.Damaged) > 0 || report.Mailboxes != 1 {
 		t.Errorf("Verify = %+v, %v; want no damage", report, err)
 	}
+}
+
+// expireSome lets snapshots expire, and takes them out of want.
+func (b *bench) expireSome(h history, want map[int64]map[string]string) {
+	b.t.Helper()
+	var seqs []int64
+	for i, s := range must[[]backup.Snapshot](b.t)(b.store.Snapshots(b.t.Context(), org, mailbox)) {
+		if i > 0 && h.IntN(2) == 0 {
+			seqs = append(seqs, s.Seq)
+			delete(want, s.Seq)
+		}
+	}
+	if err := b.Expire(b.t.Context(), org, mailbox, seqs); err != nil {
+		b.t.Fatalf("Expire: %v", err)
+	}
+}
+
+func (b *bench) collect() repo.Collection {
+	b.t.Helper()
+	c, err := b.Collect(b.t.Context(), org)
+	if err != nil {
+		b.t.Fatalf("Collect: %v", err)
+	}
+	return c
 }
 
 var errUnsettled = errors.New("the snapshot has no one time")

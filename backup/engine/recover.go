@@ -52,6 +52,16 @@ func (e *Engine) Rebuild(ctx context.Context, org backup.OrgID) error {
 		return fmt.Errorf("clear the catalog: %w", err)
 	}
 	var errs []error
+	gone, err := e.Repo.AllExpired(ctx, string(org))
+	if err != nil {
+		errs = append(errs, fromRepository(err))
+	}
+	for _, g := range gone {
+		// What others share with an erased mailbox is all that is left of it.
+		if g.Erased {
+			errs = append(errs, e.addOtherPacks(ctx, org, g.Source))
+		}
+	}
 	for _, source := range sources {
 		mailbox := backup.MailboxID(source)
 		release, err := e.acquire(mailbox)
@@ -76,11 +86,33 @@ func (e *Engine) recoverMailbox(ctx context.Context, org backup.OrgID, mailbox b
 	if err != nil {
 		return fmt.Errorf("read the newest snapshot: %w", err)
 	}
-	for seq := head.Seq + 1; ; seq++ {
-		c, err := e.Repo.Commit(ctx, string(org), string(mailbox), seq)
-		if errors.Is(err, repo.ErrNotExist) {
+	gone, err := e.Repo.Expired(ctx, string(org), string(mailbox))
+	if err != nil && !errors.Is(err, repo.ErrDamaged) {
+		return fromRepository(err)
+	}
+	if head.Seq > 0 && !gone.Has(head.Seq+1) {
+		if _, err := e.Repo.Commit(ctx, string(org), string(mailbox), head.Seq+1); errors.Is(err, repo.ErrNotExist) {
 			return nil
 		}
+	}
+	if head.Seq > 0 && gone.Has(head.Seq) {
+		// The catalog is older than what expired since: what it builds on may be gone.
+		if err := e.Catalog.ForgetMailbox(ctx, org, mailbox); err != nil {
+			return fmt.Errorf("forget an old catalog: %w", err)
+		}
+		head = Head{}
+	}
+	seqs, err := e.Repo.Kept(ctx, string(org), string(mailbox), head.Seq)
+	if err != nil {
+		return fromRepository(err)
+	}
+	if len(seqs) > 0 && len(gone.Spans) > 0 {
+		if err := e.addOtherPacks(ctx, org, string(mailbox)); err != nil {
+			return err
+		}
+	}
+	for _, seq := range seqs {
+		c, err := e.Repo.Commit(ctx, string(org), string(mailbox), seq)
 		if err != nil {
 			return fromRepository(fmt.Errorf("commit %d of mailbox %s: %w", seq, mailbox, err))
 		}
@@ -89,6 +121,24 @@ func (e *Engine) recoverMailbox(ctx context.Context, org backup.OrgID, mailbox b
 		}
 		e.log().Info("commit taken into the catalog", "organization", org, "mailbox", mailbox, "commit", seq)
 	}
+	return nil
+}
+
+// addOtherPacks makes known what kept snapshots of a source need from packs that
+// none of them names.
+func (e *Engine) addOtherPacks(ctx context.Context, org backup.OrgID, source string) error {
+	packs, err := e.Repo.OtherPacks(ctx, string(org), source)
+	if err != nil {
+		return fromRepository(err)
+	}
+	objects, err := e.Repo.Objects(ctx, string(org), packs)
+	if err != nil {
+		return fromRepository(err)
+	}
+	if err := e.Catalog.AddObjects(ctx, org, objects); err != nil {
+		return fmt.Errorf("add objects: %w", err)
+	}
+	return nil
 }
 
 // ingest takes a commit in that the catalog lacks.
@@ -127,7 +177,7 @@ func (in *ingester) delta(ctx context.Context, head Head, c repo.Commit) (Delta,
 	if err := decode(ctx, in.meta, kindRoot, c.Root, &top); err != nil {
 		return Delta{}, err
 	}
-	d := Delta{Seq: c.Seq, At: c.At, Partial: c.Partial, NextNumber: top.NextNumber, FolderCursor: top.FolderCursor,
+	d := Delta{Seq: c.Seq, Gap: c.Seq - head.Seq - 1, At: c.At, Partial: c.Partial, NextNumber: top.NextNumber, FolderCursor: top.FolderCursor,
 		Totals: Totals{Items: top.Items, Bytes: top.Bytes, Damaged: top.Damaged}}
 	old := make(map[string]FolderState, len(head.Folders))
 	same := map[repo.MetaID]string{}

@@ -44,7 +44,7 @@ type run struct {
 	stagedID  map[string]int64            // provider id to item, of staged
 	inFlight  map[string]bool             // provider ids that are being fetched
 	readSince int64                       // bytes of content since the last commit
-	since     time.Time                   // the last commit
+	since     time.Time                   // the last commit, or later if nothing changed since
 	failure   error                       // the first error that ends the run
 	undone    map[string]bool             // folders with an item that was neither staged nor marked as failed
 	streak    []streakItem                // failed items without a success between them

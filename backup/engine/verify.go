@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"holdfast/backup"
 	"holdfast/backup/repo"
@@ -38,9 +39,21 @@ func (e *Engine) Verify(ctx context.Context, org backup.OrgID, all bool) (Report
 	} else if err != nil {
 		return report, e.problem(ctx, fromRepository(err))
 	}
+	gone, err := e.Repo.AllExpired(ctx, string(org))
+	if err != nil && !errors.Is(err, repo.ErrDamaged) { // which is in the report
+		return report, e.problem(ctx, fromRepository(err))
+	}
+	erased := map[string]bool{}
+	for _, g := range gone {
+		if erased[g.Source] = g.Erased; g.Erased && !slices.Contains(sources, g.Source) {
+			sources = append(sources, g.Source) // others may share what it brought
+		}
+	}
 	for _, source := range sources {
 		found, err := e.Repo.Verify(ctx, string(org), source, level)
-		report.Mailboxes++
+		if !erased[source] {
+			report.Mailboxes++
+		}
 		report.Snapshots += found.Commits
 		report.Packs += found.Packs
 		report.Damaged = append(report.Damaged, found.Damaged...)

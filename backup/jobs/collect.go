@@ -14,7 +14,7 @@ import (
 // collectEvery is how often the repository is collected.
 const collectEvery = 24 * time.Hour
 
-// collect deletes what killed runs left in the repository.
+// collect deletes from the repository what no snapshot needs.
 type collect struct {
 	river.WorkerDefaults[backup.CollectJob]
 	*Runner
@@ -45,8 +45,8 @@ func (w *collect) Work(ctx context.Context, _ *river.Job[backup.CollectJob]) err
 			w.Log.Error("repository not collected", "organization", org.ID, "error", err)
 			continue
 		}
-		if c.Condemned+c.Deleted+c.Retained > 0 {
-			w.Log.Info("repository collected", "organization", org.ID, "packs", c.Packs, "condemned", c.Condemned, "deleted", c.Deleted, "freed_bytes", c.Freed, "retained", c.Retained)
+		if c.Condemned+c.Deleted+c.Commits+c.Retained > 0 {
+			w.Log.Info("repository collected", "organization", org.ID, "packs", c.Packs, "condemned", c.Condemned, "moved", c.Moved, "deleted", c.Deleted, "freed_bytes", c.Freed, "snapshots", c.Commits, "retained", c.Retained)
 		}
 	}
 	return nil

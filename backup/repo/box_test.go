@@ -38,6 +38,7 @@ type box struct {
 	*repo.Repository
 	storage repo.Storage
 	index   *repo.MemoryIndex
+	needs   map[repo.MetaID][]repo.Content // by the roots of commits
 }
 
 func open(t testing.TB, storage repo.Storage, keys repo.KeyStore) box {
@@ -47,7 +48,7 @@ func open(t testing.TB, storage repo.Storage, keys repo.KeyStore) box {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return box{r, storage, index}
+	return box{r, storage, index, map[repo.MetaID][]repo.Content{}}
 }
 
 // load reads the index anew from the repository alone.
@@ -67,14 +68,24 @@ func (b box) load(t testing.TB) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				objects, err := b.Objects(t.Context(), tenant, c.Packs)
-				if err != nil {
-					t.Fatal(err)
-				}
-				b.index.Add(tenant, objects)
+				b.add(t, tenant, c.Packs)
 			}
+			packs, err := b.OtherPacks(t.Context(), tenant, source)
+			if err != nil {
+				t.Fatal(err)
+			}
+			b.add(t, tenant, packs)
 		}
 	}
+}
+
+func (b box) add(t testing.TB, tenant string, packs []repo.Pack) {
+	t.Helper()
+	objects, err := b.Objects(t.Context(), tenant, packs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.index.Add(tenant, objects)
 }
 
 // store puts contents in one commit and returns their recipes.
@@ -100,6 +111,7 @@ func (b box) store(t testing.TB, tenant, source string, seq int64, contents ...[
 		t.Fatal(err)
 	}
 	b.index.Add(tenant, done.Objects)
+	b.needs[root] = list
 	return list
 }
 

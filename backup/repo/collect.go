@@ -2,250 +2,372 @@ package repo
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"strconv"
+	"slices"
 	"strings"
 	"time"
 )
 
-// Packs that no commit names are left by runs that were killed. They are
-// collected in two steps: a collection condemns them in the deletion log of the
-// tenant, and a later one, Grace after that, deletes those that still no
-// commit names. A writer commits nothing that is older than maxWriter or that
-// the log has released for deletion; so what may be deleted can never be
-// needed again, and a collector may sleep, die or run twice at any point.
+// Packs that nothing needs are left by runs that were killed and by snapshots
+// that expired. They are collected in two steps: a collection condemns them in
+// the deletion log of the tenant, and a later one, Grace after that, deletes
+// those that are still not needed. A writer uses nothing that was condemned when
+// it began, and commits nothing that is older than maxWriter; so a later
+// collection sees what it used, and what may be deleted can never be needed
+// again. A collector may sleep, die or run twice at any point.
 //
 // The right to delete is the number of the log's next entry, which the storage
 // gives to one collector only. It is a fencing token that never ends: an entry
 // names what may be deleted, and that stays so however late it is done. A lease
 // would add a clock and nothing else.
 const (
-	// Grace is how long a pack stays condemned before it is deleted.
+	// Grace is how long a pack stays condemned before it is deleted, and an
+	// expired commit before its object is.
 	Grace = 48 * time.Hour
 	// maxWriter is the age at which a writer gives up.
 	maxWriter = Grace / 2
+	// maxCollector is the age at which a collector gives up before it has
+	// appended to the log.
+	maxCollector = Grace / 4
 )
 
 var (
-	// ErrCollecting says that another collection of the tenant was faster. It
-	// did nothing that the other one will not do.
+	// ErrCollecting says that another collection of the tenant was faster, or
+	// snapshots expired meanwhile. Nothing was done that the next collection
+	// will not do.
 	ErrCollecting = errors.New("another collection is under way")
 	// ErrStale says that a writer took so long that its packs may be collected:
 	// what it would commit has to be written again.
 	ErrStale = errors.New("the writer is too old to commit")
 )
 
+// Owner is whose data is collected. It knows what the bytes mean, and keeps the
+// index.
+type Owner interface {
+	// Follow is called first: the index must not offer what only snapshots had
+	// that are no longer kept.
+	Follow(ctx context.Context, gone []Expired) error
+	// Live calls live with the identifier of every piece and metadata blob that
+	// snapshots of a source with these roots need, from the roots themselves on.
+	// What it can't read is an error.
+	Live(ctx context.Context, source string, roots []MetaID, live func(PieceID)) error
+	// Missing returns those of the packs that the index does not know.
+	Missing(ctx context.Context, packs []PackID) ([]PackID, error)
+	// Add makes the index know objects of new packs, besides those that it knows.
+	Add(ctx context.Context, objects []Object) error
+	// Forget takes packs that will be deleted out of the index.
+	Forget(ctx context.Context, packs []PackID) error
+}
+
 // Collection is what a collection found and did.
 type Collection struct {
 	Packs     int   // of the tenant
 	Bytes     int64 // of them
-	Condemned int   // named by no commit; deleted by a collection Grace later
-	Deleted   int
+	Condemned int   // not needed; deleted by a collection Grace later
+	Waiting   int64 // bytes of the condemned
+	Moved     int   // packs of which little is needed: that was written anew, and they are condemned
+	Written   int64 // bytes of what was written anew
+	Deleted   int   // packs
 	Freed     int64 // bytes of the deleted
-	Retained  int   // that an object lock still keeps; deleted by a later collection
+	Commits   int   // expired commits whose objects were deleted
+	Retained  int   // packs and commits that an object lock still keeps; deleted by a later collection
 }
 
-// logPack names a pack in the deletion log.
-type logPack struct {
-	ID   PackID   `cbor:"1,keyasint"`
-	Kind PackKind `cbor:"2,keyasint"`
+// collector is a collection under way.
+type collector struct {
+	*Repository
+	tenant string
+	owner  Owner
+	began  time.Time // waits count until what is known was read: what was committed while it sleeps after that it does not know
+	log    deletions
+	packs  map[logPack]int64   // bytes of those that are there
+	named  map[logPack]adopted // by commits that are there, expired or not, and by the log
+	kept   map[logPack]bool    // named by the log or a commit that is kept
+	roots  map[string][]MetaID // of the commits that are kept, by source
+	over   []overCommit        // that can be deleted
+	needed map[markID]bool     // what is needed, and whether a pack has it that is not condemned; nil if nothing expired
+	result Collection
 }
 
-func (p logPack) key(tenant string) string { return packKey(tenant, p.Kind, p.ID) }
-
-// logRecord is an entry of the deletion log: magic ‖ salt ‖ the record, sealed
-// under the tenant's first key and bound to its place.
-type logRecord struct {
-	At        int64     `cbor:"1,keyasint"`           // Unix milliseconds
-	Condemned []logPack `cbor:"2,keyasint,omitempty"` // found without a commit for the first time
-	Spared    []logPack `cbor:"3,keyasint,omitempty"` // condemned before, and named by a commit since
-	Deleted   []logPack `cbor:"4,keyasint,omitempty"` // released for deletion
+// overCommit is an expired commit.
+type overCommit struct {
+	source string
+	seq    int64
+	packs  []Pack
 }
 
-const (
-	logMagic   = "HFGLOG01"
-	logHeader  = 8 + 16
-	maxLog     = 4 << 20
-	maxLogPack = 50_000 // packs in one entry
-)
-
-func logPrefix(tenant string) string { return "t/" + tenant + "/g/" }
-
-func logKey(tenant string, seq int64) string { return fmt.Sprintf("%s%012d", logPrefix(tenant), seq) }
-
-// logData binds an entry to its place.
-func logData(tenant string, seq int64) []byte {
-	b := append([]byte{formatVersion}, length(tenant)...)
-	b = append(b, tenant...)
-	return binary.BigEndian.AppendUint64(b, uint64(seq)) //nolint:gosec // numbers count from 1
-}
-
-func sealLog(tenantKey []byte, tenant string, seq int64, rec logRecord) ([]byte, error) {
-	plain, err := encMode.Marshal(rec)
-	if err != nil {
-		return nil, fmt.Errorf("encode deletion log: %w", err)
-	}
-	salt := make([]byte, 16)
-	rand.Read(salt)
-	data := append([]byte(logMagic), salt...)
-	return newGCM(derive(tenantKey, salt, "deletion log")).Seal(data, blobNonce(0), plain, logData(tenant, seq)), nil
-}
-
-func openLog(tenantKey []byte, tenant string, seq int64, data []byte) (logRecord, error) {
-	var rec logRecord
-	key := logKey(tenant, seq)
-	if len(data) < logHeader+gcmOverhead || string(data[:8]) != logMagic {
-		return rec, damaged(key, "it does not begin like an entry of the deletion log")
-	}
-	plain, err := newGCM(derive(tenantKey, data[8:logHeader], "deletion log")).Open(nil, blobNonce(0), data[logHeader:], logData(tenant, seq))
-	if err != nil {
-		return rec, damaged(key, "it does not open under the tenant's key")
-	}
-	if err := decMode.Unmarshal(plain, &rec); err != nil {
-		return rec, damaged(key, "it can't be decoded")
-	}
-	return rec, nil
-}
-
-// deletions is what a deletion log says.
-type deletions struct {
-	seq       int64                 // of the newest entry
-	condemned map[logPack]time.Time // since when
-	released  map[logPack]bool      // for deletion
-}
-
-func (r *Repository) readLog(ctx context.Context, tenant string) (deletions, error) {
-	d := deletions{condemned: map[logPack]time.Time{}, released: map[logPack]bool{}}
-	key, err := r.keys.tenant(ctx, tenant, 0)
-	if err != nil {
-		return d, err
-	}
-	for e, err := range r.storage.List(ctx, logPrefix(tenant)) {
-		if err != nil {
-			return d, fmt.Errorf("list the deletion log: %w", err)
-		}
-		seq, err := strconv.ParseInt(strings.TrimPrefix(e.Key, logPrefix(tenant)), 10, 64)
-		if err != nil {
-			continue
-		}
-		if seq != d.seq+1 {
-			return d, damaged(logKey(tenant, d.seq+1), "it is missing")
-		}
-		data, err := get(ctx, r.storage, e.Key, 0, -1, maxLog)
-		if err != nil {
-			return d, fmt.Errorf("read the deletion log: %w", err)
-		}
-		rec, err := openLog(key, tenant, seq, data)
-		if err != nil {
-			return d, err
-		}
-		d.apply(seq, rec)
-	}
-	return d, nil
-}
-
-func (d *deletions) apply(seq int64, rec logRecord) {
-	d.seq = seq
-	for _, p := range rec.Condemned {
-		d.condemned[p] = time.UnixMilli(rec.At)
-	}
-	for _, p := range rec.Spared {
-		delete(d.condemned, p)
-	}
-	for _, p := range rec.Deleted {
-		d.released[p] = true
-	}
-}
-
-// VerifyLog returns an error that wraps ErrDamaged and names the entry if the
-// deletion log of a tenant is damaged. Without its folder, the log begins anew,
-// and so does the time that condemned packs wait.
-func (r *Repository) VerifyLog(ctx context.Context, tenant string) error {
-	_, err := r.readLog(ctx, tenant)
-	return err
-}
-
-// Collect condemns the packs of a tenant that no commit names, and deletes
-// those that were condemned Grace ago. While any commit can't be read it
-// changes nothing, since nobody knows what that one names.
-func (r *Repository) Collect(ctx context.Context, tenant string) (Collection, error) {
-	var c Collection
+// Collect condemns the packs of a tenant that nothing needs, writes anew what is
+// needed of packs that are needed less than half, and deletes what was condemned
+// Grace ago. While any commit can't be read, or anything that a kept one refers
+// to, it changes nothing, since nobody knows what else is needed.
+func (r *Repository) Collect(ctx context.Context, tenant string, owner Owner) (Collection, error) {
 	if err := validName(tenant); err != nil {
-		return c, err
+		return Collection{}, err
 	}
-	// Waits count until what is known was read: a collector that sleeps after
-	// that knows nothing of what was committed meanwhile.
-	began := time.Now().Round(0)
-	log, err := r.readLog(ctx, tenant)
+	k := &collector{Repository: r, tenant: tenant, owner: owner, began: time.Now().Round(0), named: map[logPack]adopted{}, kept: map[logPack]bool{}, roots: map[string][]MetaID{}}
+	if err := k.read(ctx); err != nil {
+		return Collection{}, err
+	}
+	rec, again, moved, err := k.decide(ctx)
 	if err != nil {
-		return c, err
+		return k.result, err
+	}
+	if !rec.empty() {
+		if time.Since(k.began) > maxCollector {
+			return Collection{}, fmt.Errorf("the collection took too long: %w", ErrCollecting)
+		}
+		if err := r.appendLog(ctx, tenant, k.log.seq+1, rec); err != nil {
+			return Collection{}, err
+		}
+		k.log.apply(k.log.seq+1, rec)
+	}
+	if err := owner.Add(ctx, moved); err != nil {
+		return k.result, fmt.Errorf("add what was written anew to the index: %w", err)
+	}
+	if err := k.deletePacks(ctx, append(again, rec.Deleted...)); err != nil {
+		return k.result, err
+	}
+	return k.result, k.deleteCommits(ctx)
+}
+
+// read reads the log, what packs there are, and what the commits say.
+func (k *collector) read(ctx context.Context) error {
+	var err error
+	if k.log, err = k.readLog(ctx, k.tenant); err != nil {
+		return err
+	}
+	if err := k.owner.Follow(ctx, k.log.all()); err != nil {
+		return fmt.Errorf("follow what expired: %w", err)
 	}
 	// Packs before commits: one that is committed in between is then named.
-	packs, err := r.listPacks(ctx, tenant)
+	if k.packs, err = k.listPacks(ctx, k.tenant); err != nil {
+		return err
+	}
+	for p, a := range k.log.adopted {
+		k.named[p], k.kept[p] = a, true
+	}
+	sources, err := k.Sources(ctx, k.tenant)
 	if err != nil {
-		return c, err
+		return err
 	}
-	named, err := r.namedPacks(ctx, tenant)
-	if err != nil {
-		return c, err
-	}
-	rec := logRecord{At: time.Now().UnixMilli()} // later than what it condemns was seen
-	for p, size := range packs {
-		c.Packs++
-		c.Bytes += size
-		since, condemned := log.condemned[p]
-		switch {
-		case named[p] && condemned:
-			rec.Spared = append(rec.Spared, p)
-		case named[p]:
-		case !condemned && len(rec.Condemned) < maxLogPack:
-			rec.Condemned = append(rec.Condemned, p)
-			c.Condemned++
-		case condemned && began.Sub(since) >= Grace && len(rec.Deleted) < maxLogPack:
-			rec.Deleted = append(rec.Deleted, p)
-		default:
-			c.Condemned++ // and waits
+	for _, source := range sources {
+		if err := k.readCommits(ctx, source); err != nil {
+			return err
 		}
 	}
-	if len(rec.Condemned)+len(rec.Spared)+len(rec.Deleted) == 0 {
-		return c, nil
-	}
-	if err := r.appendLog(ctx, tenant, log.seq+1, rec); err != nil {
-		return c, err
-	}
-	for _, p := range rec.Deleted {
-		err := r.storage.Delete(ctx, p.key(tenant))
-		if errors.Is(err, ErrRetained) {
-			c.Retained++
-			continue
-		}
-		if err != nil && !errors.Is(err, ErrNotExist) {
-			return c, fmt.Errorf("delete pack %s: %w", p.ID, err)
-		}
-		c.Deleted++
-		c.Freed += packs[p]
-	}
-	return c, nil
+	return ctx.Err()
 }
 
-// appendLog writes the next entry, which only one collector can.
-func (r *Repository) appendLog(ctx context.Context, tenant string, seq int64, rec logRecord) error {
-	key, err := r.keys.tenant(ctx, tenant, 0)
+// readCommits reads the commits of a source. One that is missing between others
+// and did not expire, or can't be read, is an error.
+func (k *collector) readCommits(ctx context.Context, source string) error {
+	seqs, err := k.commitNumbers(ctx, k.tenant, source)
 	if err != nil {
 		return err
 	}
-	data, err := sealLog(key, tenant, seq, rec)
+	gone := k.log.of(source)
+	next := int64(1)
+	for _, seq := range seqs {
+		if missing := gone.firstKept(next); missing < seq {
+			return damaged(commitKey(k.tenant, source, missing), "it is missing")
+		}
+		next = seq + 1
+		c, _, err := k.sealedCommit(ctx, k.tenant, source, seq)
+		if err != nil {
+			return fmt.Errorf("commit %d of %s: %w", seq, source, err)
+		}
+		if !gone.Has(seq) {
+			k.roots[source] = append(k.roots[source], c.Root)
+		} else if k.log.over(source, seq, k.began) {
+			k.over = append(k.over, overCommit{source, seq, c.Packs})
+		}
+		for _, p := range c.Packs {
+			name := logPack{p.ID, p.Kind}
+			if _, ok := k.named[name]; !ok {
+				k.named[name] = adopted{p, source}
+			}
+			k.kept[name] = k.kept[name] || !gone.Has(seq)
+		}
+	}
+	return nil
+}
+
+// firstKept returns the first snapshot from seq on that is kept, if it exists.
+func (e Expired) firstKept(seq int64) int64 {
+	for _, s := range e.Spans {
+		if s.From <= seq && seq <= s.To {
+			seq = s.To + 1
+		}
+	}
+	return seq
+}
+
+// decide returns what the log will say, the packs whose deletion it says
+// already, and the objects of packs that were written.
+func (k *collector) decide(ctx context.Context) (rec logRecord, again []logPack, moved []Object, err error) {
+	if rec.Marked, err = k.mark(ctx); err != nil {
+		return rec, nil, nil, err
+	}
+	var move []logPack
+	for _, p := range k.order() {
+		k.result.Packs++
+		k.result.Bytes += k.packs[p]
+		if k.log.released[p] {
+			again = append(again, p)
+			continue
+		}
+		n, err := k.need(ctx, p)
+		if err != nil {
+			return rec, nil, nil, err
+		}
+		k.judge(p, n, &rec, &move)
+	}
+	if moved, err = k.move(ctx, move, &rec); err != nil {
+		return rec, nil, nil, err
+	}
+	k.adopt(&rec)
+	return rec, again, moved, nil
+}
+
+// judge decides about one pack.
+func (k *collector) judge(p logPack, n need, rec *logRecord, move *[]logPack) {
+	since, condemned := k.log.condemned[p]
+	switch {
+	case n.some() && condemned:
+		rec.Spared = append(rec.Spared, p)
+	case n.some():
+		if n.little() || !n.unknown && k.log.of(k.named[p].Source).Erased {
+			*move = append(*move, p)
+		}
+	case condemned && k.began.Sub(since) >= Grace && len(rec.Deleted) < maxLogPack:
+		rec.Deleted = append(rec.Deleted, p)
+	case condemned:
+		k.condemned(p) // and waits
+	case len(rec.Condemned) < maxLogPack:
+		k.condemn(p, rec)
+	default:
+		rec.Marked = false // the next collection goes on
+	}
+}
+
+func (k *collector) condemn(p logPack, rec *logRecord) {
+	rec.Condemned = append(rec.Condemned, p)
+	k.condemned(p)
+}
+
+func (k *collector) condemned(p logPack) {
+	k.result.Condemned++
+	k.result.Waiting += k.packs[p]
+}
+
+// adopt has the log name the packs that are needed and that only commits name
+// which will be deleted. A commit waits for packs of it that are condemned,
+// since they may be needed again, and for the next collection if its packs are
+// too many.
+func (k *collector) adopt(rec *logRecord) {
+	condemned, deleted := map[logPack]bool{}, map[logPack]bool{}
+	for p := range k.log.condemned {
+		condemned[p] = true
+	}
+	for _, p := range rec.Condemned {
+		condemned[p] = true
+	}
+	for _, p := range rec.Deleted {
+		deleted[p] = true
+	}
+	ready := k.over[:0]
+	for _, c := range k.over {
+		var orphans []adopted
+		waits := false
+		for _, p := range c.packs {
+			name := logPack{p.ID, p.Kind}
+			_, there := k.packs[name]
+			switch {
+			case !there || k.kept[name] || deleted[name] || k.log.released[name]:
+			case condemned[name]:
+				waits = true
+			default:
+				orphans = append(orphans, adopted{p, c.source})
+			}
+		}
+		if waits || len(rec.Adopted)+len(orphans) > maxLogPack {
+			continue
+		}
+		ready = append(ready, c)
+		for _, a := range orphans {
+			rec.Adopted, k.kept[logPack{a.Pack.ID, a.Pack.Kind}] = append(rec.Adopted, a), true
+		}
+	}
+	k.over = ready
+}
+
+// deletePacks deletes packs that the log released. The index forgets them
+// first, when it knows where else everything is.
+func (k *collector) deletePacks(ctx context.Context, list []logPack) error {
+	if len(list) == 0 {
+		return nil
+	}
+	if err := k.completeIndex(ctx); err != nil {
+		return err
+	}
+	ids := make([]PackID, len(list))
+	for i, p := range list {
+		ids[i] = p.ID
+	}
+	if err := k.owner.Forget(ctx, ids); err != nil {
+		return fmt.Errorf("take packs out of the index: %w", err)
+	}
+	for _, p := range list {
+		switch err := k.storage.Delete(ctx, p.key(k.tenant)); {
+		case errors.Is(err, ErrRetained):
+			k.result.Retained++
+		case err != nil && !errors.Is(err, ErrNotExist):
+			return fmt.Errorf("delete pack %s: %w", p.ID, err)
+		default:
+			k.result.Deleted++
+			k.result.Freed += k.packs[p]
+		}
+	}
+	return nil
+}
+
+// completeIndex adds the packs that the log names and the index does not know:
+// a collector may have died before it could.
+func (k *collector) completeIndex(ctx context.Context) error {
+	packs := k.log.packs(func(a adopted) bool { return k.log.condemned[logPack{a.Pack.ID, a.Pack.Kind}].IsZero() })
+	ids := make([]PackID, len(packs))
+	for i, p := range packs {
+		ids[i] = p.ID
+	}
+	missing, err := k.owner.Missing(ctx, ids)
+	if err != nil {
+		return fmt.Errorf("compare the index with the log: %w", err)
+	}
+	packs = slices.DeleteFunc(packs, func(p Pack) bool { return !slices.Contains(missing, p.ID) })
+	objects, err := k.Objects(ctx, k.tenant, packs)
 	if err != nil {
 		return err
 	}
-	if err := put(ctx, r.storage, logKey(tenant, seq), data); errors.Is(err, ErrExist) {
-		return ErrCollecting
-	} else if err != nil {
-		return fmt.Errorf("append to the deletion log: %w", err)
+	if err := k.owner.Add(ctx, objects); err != nil {
+		return fmt.Errorf("add packs to the index: %w", err)
+	}
+	return nil
+}
+
+// deleteCommits deletes the expired commits that nobody needs any more. What
+// they named is named elsewhere by now.
+func (k *collector) deleteCommits(ctx context.Context) error {
+	for _, c := range k.over {
+		switch err := k.storage.Delete(ctx, commitKey(k.tenant, c.source, c.seq)); {
+		case errors.Is(err, ErrRetained):
+			k.result.Retained++
+		case err != nil && !errors.Is(err, ErrNotExist):
+			return fmt.Errorf("delete commit %d of %s: %w", c.seq, c.source, err)
+		default:
+			k.result.Commits++
+		}
 	}
 	return nil
 }
@@ -272,38 +394,15 @@ func (r *Repository) listPacks(ctx context.Context, tenant string) (map[logPack]
 	return packs, nil
 }
 
-// namedPacks returns the packs that the commits of a tenant name. A commit that
-// is missing between others, or can't be read, is an error.
-func (r *Repository) namedPacks(ctx context.Context, tenant string) (map[logPack]bool, error) {
-	sources, err := r.Sources(ctx, tenant)
-	if err != nil {
-		return nil, err
+// fresh returns ErrStale if what the writer wrote or used may be collected.
+func (w *Writer) fresh(ctx context.Context, since time.Time) error {
+	if since.IsZero() || since.After(w.began) {
+		since = w.began
 	}
-	named := map[logPack]bool{}
-	for _, source := range sources {
-		next := int64(1)
-		for c, err := range r.Commits(ctx, tenant, source, 0) {
-			if err != nil {
-				return nil, err
-			}
-			if c.Seq != next {
-				return nil, damaged(commitKey(tenant, source, next), "it is missing")
-			}
-			next++
-			for _, p := range c.Packs {
-				named[logPack{p.ID, p.Kind}] = true
-			}
-		}
+	if time.Since(since) > maxWriter {
+		return fmt.Errorf("begun %s: %w", since.Format(time.DateTime), ErrStale)
 	}
-	return named, ctx.Err()
-}
-
-// fresh returns ErrStale if the writer's packs may be collected.
-func (w *Writer) fresh(ctx context.Context) error {
-	if time.Since(w.began) > maxWriter {
-		return fmt.Errorf("begun %s: %w", w.began.Format(time.DateTime), ErrStale)
-	}
-	log, err := w.r.readLog(ctx, w.tenant)
+	log, err := w.r.currentLog(ctx, w.tenant)
 	// Collections stop at a damaged log; backups need not, since Grace is twice
 	// the age of any writer.
 	if err != nil && !errors.Is(err, ErrDamaged) {
@@ -312,6 +411,11 @@ func (w *Writer) fresh(ctx context.Context) error {
 	for _, p := range w.done {
 		if log.released[logPack{p.ID, p.Kind}] {
 			return fmt.Errorf("pack %s was collected: %w", p.ID, ErrStale)
+		}
+	}
+	for p := range w.used {
+		if log.released[p] {
+			return fmt.Errorf("pack %s, which was used, was collected: %w", p.ID, ErrStale)
 		}
 	}
 	return nil

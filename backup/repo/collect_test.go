@@ -4,9 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"math/rand/v2"
-	"os"
-	"strconv"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -31,11 +28,40 @@ func (b box) leave(t testing.TB, seed uint64) {
 
 func (b box) collect(t testing.TB) repo.Collection {
 	t.Helper()
-	c, err := b.Collect(t.Context(), "org")
+	c, err := b.Collect(t.Context(), "org", owner{b})
 	if err != nil {
 		t.Fatal(err)
 	}
 	return c
+}
+
+// owner says what commits need that box.store and others made.
+type owner struct{ box }
+
+func (o owner) Follow(context.Context, []repo.Expired) error { return nil }
+
+func (o owner) Live(_ context.Context, _ string, roots []repo.MetaID, live func(repo.PieceID)) error {
+	for _, root := range roots {
+		live(repo.PieceID(root))
+		for _, c := range o.needs[root] {
+			c.Pieces(live)
+		}
+	}
+	return nil
+}
+
+func (o owner) Missing(_ context.Context, packs []repo.PackID) ([]repo.PackID, error) {
+	return o.index.Missing("org", packs), nil
+}
+
+func (o owner) Add(_ context.Context, objects []repo.Object) error {
+	o.index.Add("org", objects)
+	return nil
+}
+
+func (o owner) Forget(_ context.Context, packs []repo.PackID) error {
+	o.index.Forget("org", packs)
+	return nil
 }
 
 func TestCollectDeletesOnlyAfterGraceAndOnlyWhatNoCommitNames(t *testing.T) {
@@ -109,7 +135,7 @@ func TestNothingIsCollectedWhileACommitIsUnreadable(t *testing.T) {
 			if harm == nil {
 				before--
 			}
-			if _, err := b.Collect(t.Context(), "org"); !errors.Is(err, repo.ErrDamaged) {
+			if _, err := b.Collect(t.Context(), "org", owner{b}); !errors.Is(err, repo.ErrDamaged) {
 				t.Errorf("%s: Collect = %v, want ErrDamaged", name, err)
 			}
 			if n := len(keys(t, b.storage, "t/")); n != before {
@@ -129,7 +155,7 @@ func TestDamagedDeletionLogStopsCollectionsAndNoBackups(t *testing.T) {
 		b.leave(t, 100)
 		b.collect(t)
 		b.harm(t, nth(t, b.storage, "t/org/g/", 0), harm)
-		if _, err := b.Collect(t.Context(), "org"); !errors.Is(err, repo.ErrDamaged) {
+		if _, err := b.Collect(t.Context(), "org", owner{b}); !errors.Is(err, repo.ErrDamaged) {
 			t.Errorf("%s: Collect = %v, want ErrDamaged", name, err)
 		}
 		if err := b.VerifyLog(t.Context(), "org"); !errors.Is(err, repo.ErrDamaged) {
@@ -168,126 +194,6 @@ func (m *mortal) Create(ctx context.Context, key string) (repo.Upload, error) {
 	return m.Storage.Create(ctx, key)
 }
 
-// TestModel does random things in random order, with collectors and writers
-// that die at any change, and checks after each that every commit is whole. A
-// failure names its seed; HOLDFAST_TEST_SEED runs it again, HOLDFAST_TEST_STEPS
-// makes it longer.
-func TestModel(t *testing.T) {
-	seed, steps := uint64(time.Now().UnixNano()), 60 //nolint:gosec // any bits do
-	if s, err := strconv.ParseUint(os.Getenv("HOLDFAST_TEST_SEED"), 10, 64); err == nil {
-		seed = s
-	}
-	if n, err := strconv.Atoi(os.Getenv("HOLDFAST_TEST_STEPS")); err == nil {
-		steps = n
-	}
-	synctest.Test(t, func(t *testing.T) {
-		m := model{box: open(t, repo.NewMemory(), keyStore{"k"}), random: rand.New(rand.NewPCG(seed, 0))}
-		for i := range steps {
-			m.step(t)
-			if t.Failed() {
-				t.Fatalf("at step %d: HOLDFAST_TEST_SEED=%d", i, seed)
-			}
-		}
-		time.Sleep(2 * repo.Grace)
-		m.collect(t)
-		time.Sleep(2 * repo.Grace)
-		m.collect(t)
-		m.check(t)
-		if c := m.collect(t); c.Condemned != 0 {
-			t.Errorf("%d packs are never collected: HOLDFAST_TEST_SEED=%d", c.Condemned, seed)
-		}
-	})
-}
-
-// model is a repository and what it must hold.
-type model struct {
-	box
-	random   *rand.Rand
-	seq      int64
-	contents []repo.Content
-	text     [][]byte
-	sleeper  *repo.Writer
-	slept    []repo.Content
-	sleeping [][]byte
-}
-
-func (m *model) step(t *testing.T) {
-	t.Helper()
-	switch m.random.IntN(7) {
-	case 0, 1: // a run
-		text := noise(m.random.Uint64N(30), 1+m.random.IntN(200<<10))
-		m.seq++
-		m.contents = append(m.contents, m.store(t, "org", "box", m.seq, text)...)
-		m.text = append(m.text, text)
-	case 2: // a run that is killed
-		m.leave(t, m.random.Uint64N(1000))
-	case 3: // a run that begins, and goes on later
-		m.begin(t)
-	case 4:
-		m.goOn(t)
-	case 5: // a collector that dies
-		dying := open(t, &mortal{m.storage, m.random.IntN(4)}, keyStore{"k"})
-		if _, err := dying.Collect(t.Context(), "org"); err != nil && !errors.Is(err, errDies) {
-			t.Errorf("Collect: %v", err)
-		}
-	case 6:
-		time.Sleep(time.Duration(m.random.Int64N(int64(repo.Grace))))
-		m.collect(t)
-	}
-	m.check(t)
-}
-
-func (m *model) begin(t *testing.T) {
-	if m.sleeper != nil {
-		return
-	}
-	var err error
-	if m.sleeper, err = m.NewWriter(t.Context(), "org", "box"); err != nil {
-		t.Fatal(err)
-	}
-	m.slept, m.sleeping = nil, nil
-	for range 3 {
-		text := noise(m.random.Uint64N(30), 150<<10)
-		c, err := m.sleeper.PutContent(t.Context(), bytes.NewReader(text))
-		if err != nil {
-			t.Fatal(err)
-		}
-		m.slept, m.sleeping = append(m.slept, c), append(m.sleeping, text)
-	}
-}
-
-func (m *model) goOn(t *testing.T) {
-	if m.sleeper == nil {
-		return
-	}
-	done, err := m.sleeper.Commit(t.Context(), repo.Commit{Seq: m.seq + 1, At: time.Now()})
-	m.sleeper = nil
-	if errors.Is(err, repo.ErrStale) {
-		return
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	m.seq++
-	m.index.Add("org", done.Objects)
-	m.contents, m.text = append(m.contents, m.slept...), append(m.text, m.sleeping...)
-}
-
-// check reads everything that was ever committed.
-func (m *model) check(t *testing.T) {
-	t.Helper()
-	for i, c := range m.contents {
-		var b bytes.Buffer
-		if err := m.ReadContent(t.Context(), "org", "box", c, &b); err != nil || !bytes.Equal(b.Bytes(), m.text[i]) {
-			t.Errorf("content %d: %d bytes, %v", i, b.Len(), err)
-		}
-	}
-	report, err := m.Verify(t.Context(), "org", "box", repo.VerifyStructure)
-	if err != nil || len(report.Damaged) > 0 || int64(report.Commits) != m.seq {
-		t.Errorf("Verify = %+v, %v; want %d commits", report, err, m.seq)
-	}
-}
-
 func TestTwoCollectors(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := open(t, repo.NewMemory(), keyStore{"k"})
@@ -298,7 +204,7 @@ func TestTwoCollectors(t *testing.T) {
 		errs := make(chan error, 8)
 		for range cap(errs) {
 			go func() {
-				_, err := b.Collect(t.Context(), "org")
+				_, err := b.Collect(t.Context(), "org", owner{b})
 				errs <- err
 			}()
 		}

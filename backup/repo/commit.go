@@ -26,6 +26,9 @@ type Commit struct {
 	Partial bool      // a checkpoint of unfinished work
 	Info    []byte    // the caller's own
 	Packs   []Pack    // new with this commit; filled by Writer.Commit
+	// Since is when the caller began to look up what the commit refers to, if
+	// that was before the writer was made. It is not stored.
+	Since time.Time
 }
 
 // Committed is what a commit added.
@@ -69,7 +72,8 @@ func (w *Writer) Commit(ctx context.Context, c Commit) (Committed, error) {
 	if err := w.flush(ctx); err != nil {
 		return Committed{}, err
 	}
-	if err := errors.Join(w.fresh(ctx), notMoved(ctx, w.r.storage)); err != nil {
+	checked := time.Now().Round(0)
+	if err := errors.Join(w.fresh(ctx, c.Since), notMoved(ctx, w.r.storage), w.takes(ctx, c.Seq)); err != nil {
 		return Committed{}, err
 	}
 	c.Packs, c.At = w.done, time.UnixMilli(c.At.UnixMilli()).UTC()
@@ -83,6 +87,11 @@ func (w *Writer) Commit(ctx context.Context, c Commit) (Committed, error) {
 	} else if err != nil {
 		return Committed{}, fmt.Errorf("create commit: %w", err)
 	}
+	if time.Since(checked) > maxWriter/2 { // the machine slept in between
+		if err := w.fresh(ctx, c.Since); err != nil {
+			return Committed{}, errors.Join(err, w.r.storage.Delete(ctx, key))
+		}
+	}
 	done := Committed{Commit: c, Objects: append(w.data.objects, w.meta.objects...)}
 	for _, p := range c.Packs {
 		done.Bytes += p.Length
@@ -90,9 +99,24 @@ func (w *Writer) Commit(ctx context.Context, c Commit) (Committed, error) {
 	return done, nil
 }
 
-// commitKeys are the keys of one commit: they seal once each.
-func commitKeys(tenantKey, sourceKey, salt []byte) (record, info cipher.AEAD) {
-	return newGCM(derive(tenantKey, salt, "commit")), newGCM(derive(sourceKey, salt, "commit info"))
+// takes refuses the number of a snapshot that expired: nobody would ever see
+// what is committed under it.
+func (w *Writer) takes(ctx context.Context, seq int64) error {
+	gone, err := w.r.Expired(ctx, w.tenant, w.source)
+	if errors.Is(err, ErrDamaged) {
+		return nil // backups go on
+	}
+	if err == nil && gone.Has(seq) {
+		err = fmt.Errorf("%s expired: %w", commitKey(w.tenant, w.source, seq), ErrCommitExists)
+	}
+	return err
+}
+
+// recordKey and infoKey are the keys of one commit: they seal once each.
+func recordKey(tenantKey, salt []byte) cipher.AEAD { return newGCM(derive(tenantKey, salt, "commit")) }
+
+func infoKey(sourceKey, salt []byte) cipher.AEAD {
+	return newGCM(derive(sourceKey, salt, "commit info"))
 }
 
 func (w *Writer) sealCommit(c Commit) ([]byte, error) {
@@ -101,13 +125,12 @@ func (w *Writer) sealCommit(c Commit) ([]byte, error) {
 	rand.Read(salt)
 	header = append(header, salt...)
 	bound := commitData(w.tenant, w.source, c.Seq, header)
-	forRecord, forInfo := commitKeys(w.tenantKey, w.sourceKey, salt)
-	info := forInfo.Seal(nil, blobNonce(0), w.r.compress(nil, c.Info), bound)
+	info := infoKey(w.sourceKey, salt).Seal(nil, blobNonce(0), w.r.compress(nil, c.Info), bound)
 	plain, err := encMode.Marshal(commitRecord{c.Seq, c.At.UnixMilli(), c.Root, c.Partial, info, c.Packs})
 	if err != nil {
 		return nil, fmt.Errorf("encode commit: %w", err)
 	}
-	data := forRecord.Seal(header, blobNonce(0), w.r.compress(nil, plain), bound)
+	data := recordKey(w.tenantKey, salt).Seal(header, blobNonce(0), w.r.compress(nil, plain), bound)
 	if len(data) > maxCommit {
 		return nil, fmt.Errorf("commit of %d bytes: %w", len(data), ErrTooLarge)
 	}
@@ -129,40 +152,49 @@ func (r *Repository) Commit(ctx context.Context, tenant, source string, seq int6
 	if err := errors.Join(validName(tenant), validName(source)); err != nil {
 		return Commit{}, err
 	}
+	c, header, err := r.sealedCommit(ctx, tenant, source, seq)
+	if err != nil {
+		return Commit{}, err
+	}
+	sourceKey, err := r.keys.source(ctx, tenant, source, binary.BigEndian.Uint32(header[8:]))
+	if err != nil {
+		return Commit{}, err
+	}
 	key := commitKey(tenant, source, seq)
-	data, err := get(ctx, r.storage, key, 0, -1, maxCommit)
-	if err != nil {
-		return Commit{}, err
-	}
-	if len(data) < commitHeader+gcmOverhead || string(data[:8]) != commitMagic {
-		return Commit{}, damaged(key, "it does not begin like a commit")
-	}
-	epoch := binary.BigEndian.Uint32(data[8:])
-	tenantKey, err := r.keys.tenant(ctx, tenant, epoch)
-	if err != nil {
-		return Commit{}, err
-	}
-	sourceKey, err := r.keys.source(ctx, tenant, source, epoch)
-	if err != nil {
-		return Commit{}, err
-	}
-	bound := commitData(tenant, source, seq, data)
-	forRecord, forInfo := commitKeys(tenantKey, sourceKey, data[12:commitHeader])
-	plain, err := forRecord.Open(nil, blobNonce(0), data[commitHeader:], bound)
-	if err != nil {
-		return Commit{}, damaged(key, "it does not open under the tenant's key")
-	}
-	c, err := r.decodeCommit(plain)
-	if err != nil || c.Seq != seq {
-		return Commit{}, damaged(key, "it can't be decoded")
-	}
-	if c.Info, err = forInfo.Open(nil, blobNonce(0), c.Info, bound); err != nil {
+	if c.Info, err = infoKey(sourceKey, header[12:]).Open(nil, blobNonce(0), c.Info, commitData(tenant, source, seq, header)); err != nil {
 		return Commit{}, damaged(key, "it does not open under the source's key")
 	}
 	if c.Info, err = r.expand(c.Info); err != nil {
 		return Commit{}, damaged(key, "it can't be decompressed")
 	}
 	return c, nil
+}
+
+// sealedCommit reads a commit with the tenant's key only: its Info stays sealed.
+// It returns the commit's header too.
+func (r *Repository) sealedCommit(ctx context.Context, tenant, source string, seq int64) (Commit, []byte, error) {
+	key := commitKey(tenant, source, seq)
+	data, err := get(ctx, r.storage, key, 0, -1, maxCommit)
+	if err != nil {
+		return Commit{}, nil, err
+	}
+	if len(data) < commitHeader+gcmOverhead || string(data[:8]) != commitMagic {
+		return Commit{}, nil, damaged(key, "it does not begin like a commit")
+	}
+	header := data[:commitHeader]
+	tenantKey, err := r.keys.tenant(ctx, tenant, binary.BigEndian.Uint32(header[8:]))
+	if err != nil {
+		return Commit{}, nil, err
+	}
+	plain, err := recordKey(tenantKey, header[12:]).Open(nil, blobNonce(0), data[commitHeader:], commitData(tenant, source, seq, header))
+	if err != nil {
+		return Commit{}, nil, damaged(key, "it does not open under the tenant's key")
+	}
+	c, err := r.decodeCommit(plain)
+	if err != nil || c.Seq != seq {
+		return Commit{}, nil, damaged(key, "it can't be decoded")
+	}
+	return c, header, nil
 }
 
 // decodeCommit leaves the commit's Info sealed.
@@ -183,18 +215,23 @@ func (r *Repository) decodeCommit(payload []byte) (Commit, error) {
 	return Commit{Seq: c.Seq, At: time.UnixMilli(c.At).UTC(), Root: c.Root, Partial: c.Partial, Info: c.Info, Packs: c.Packs}, nil
 }
 
-// Commits yields the commits of a source that are newer than after, in order.
-// One that can't be read is yielded as an error that names it, and the next
-// ones follow.
+// Commits yields the commits of a source that are kept and newer than after, in
+// order. One that can't be read is yielded as an error that names it, and the
+// next ones follow. If the deletion log is damaged, all that are there are kept.
 func (r *Repository) Commits(ctx context.Context, tenant, source string, after int64) iter.Seq2[Commit, error] {
 	return func(yield func(Commit, error) bool) {
+		gone, err := r.Expired(ctx, tenant, source)
+		if err != nil && !errors.Is(err, ErrDamaged) {
+			yield(Commit{}, err)
+			return
+		}
 		for e, err := range r.storage.List(ctx, commitPrefix(tenant, source)) {
 			if err != nil {
 				yield(Commit{}, fmt.Errorf("list commits: %w", err))
 				return
 			}
 			seq, err := strconv.ParseInt(strings.TrimPrefix(e.Key, commitPrefix(tenant, source)), 10, 64)
-			if err != nil || seq <= after {
+			if err != nil || seq <= after || gone.Has(seq) {
 				continue
 			}
 			c, err := r.Commit(ctx, tenant, source, seq)
@@ -232,10 +269,18 @@ func (r *Repository) names(ctx context.Context, prefix string) ([]string, error)
 }
 
 // Objects reads what the packs of a commit hold from their footers, so that a
-// catalog can be made without reading content.
+// catalog can be made without reading content. Packs that may be deleted are
+// left out.
 func (r *Repository) Objects(ctx context.Context, tenant string, packs []Pack) ([]Object, error) {
+	log, err := r.currentLog(ctx, tenant)
+	if err != nil && !errors.Is(err, ErrDamaged) {
+		return nil, err
+	}
 	var list []Object
 	for _, p := range packs {
+		if log.released[logPack{p.ID, p.Kind}] {
+			continue
+		}
 		f, epoch, err := r.readFooter(ctx, tenant, p.Kind, p.ID)
 		if err != nil {
 			return nil, fmt.Errorf("footer of pack %s: %w", p.ID, err)

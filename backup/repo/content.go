@@ -209,6 +209,18 @@ func (b *contentBuilder) putSkeleton(n int, hash [sha256.Size]byte) error {
 	return nil
 }
 
+// Pieces calls f with the identifier of every piece that the content is made of.
+func (c Content) Pieces(f func(PieceID)) {
+	for _, id := range c.Skeleton {
+		f(id)
+	}
+	for _, p := range c.Parts {
+		for _, s := range p.Shared {
+			f(s.ID)
+		}
+	}
+}
+
 // check says whether a decoded Content can be what PutContent made.
 func (c Content) check() error {
 	if c.Size < 0 || c.Size > MaxContent || len(c.SHA256) != sha256.Size || len(c.Parts) > maxParts || len(c.Skeleton) > MaxContent/maxPiece+1 {

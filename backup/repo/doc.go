@@ -11,11 +11,17 @@
 //	t/<tenant>/d/<2 hex>/<pack>    packs of content
 //	t/<tenant>/m/<2 hex>/<pack>    packs of metadata, so that listings and rebuilds never read content
 //	t/<tenant>/c/<source>/<seq>    commits: the restore points
-//	t/<tenant>/g/<seq>             deletion log: packs that no commit names, condemned and later deleted
+//	t/<tenant>/g/<seq>             deletion log: commits that expired; packs condemned, deleted and written anew
 //
 // Everything is written once, exclusively and durably, and never changed. A
 // commit is the only commit point: what it refers to is durable before it is
 // created, and packs that no commit refers to are harmless.
+//
+// A commit expires by a tombstone in the deletion log, and is not read from then
+// on. A pack that it brought may still be needed by later ones; the log names it
+// when the commit's object is deleted, and also the packs that a collection
+// wrote anew. So the kept commits and the log together name everything that is
+// needed.
 //
 // Content is split by Writer.PutContent: runs of 40 full lines of base64 and
 // more are stored decoded, with the shorter line that ends them; long ones (48

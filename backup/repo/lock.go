@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
+	"strings"
 	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
@@ -15,8 +17,8 @@ type Locks struct {
 	Extended int // of them, whose lock was prolonged
 }
 
-// ExtendLocks prolongs the locks of format.json, of the commits of a tenant and
-// of the packs that are not condemned, where less than half of the time remains.
+// ExtendLocks prolongs the locks of format.json, of the kept commits of a tenant
+// and of the packs that are not condemned, where less than half of the time remains.
 // What is not needed any more is left to run out. On a Storage without locks it
 // does nothing.
 func (r *Repository) ExtendLocks(ctx context.Context, tenant string) (Locks, error) {
@@ -73,6 +75,10 @@ func (r *Repository) lastingKeys(ctx context.Context, tenant string) ([]string, 
 	for e, err := range r.storage.List(ctx, "t/"+tenant+"/c/") {
 		if err != nil {
 			return nil, fmt.Errorf("list commits: %w", err)
+		}
+		source, number, _ := strings.Cut(strings.TrimPrefix(e.Key, "t/"+tenant+"/c/"), "/")
+		if seq, err := strconv.ParseInt(number, 10, 64); err == nil && log.of(source).Has(seq) {
+			continue
 		}
 		keys = append(keys, e.Key)
 	}

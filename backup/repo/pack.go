@@ -156,6 +156,13 @@ func (p *packWriter) addShared(key, payload []byte, piece footerPiece) ([]Locati
 	return p.append(blobShared, out, []footerPiece{piece})
 }
 
+// addSealed appends a shared piece as another pack has it: sealed, with its
+// nonce before it.
+func (p *packWriter) addSealed(sealed []byte, piece footerPiece) ([]Location, error) {
+	out := append(newFrame(blobShared, len(sealed), uint32(len(p.footer.Blobs))), sealed...) //nolint:gosec // at most maxPackPieces
+	return p.append(blobShared, out, []footerPiece{piece})
+}
+
 // append writes a sealed blob with its frame.
 func (p *packWriter) append(kind byte, framed []byte, pieces []footerPiece) ([]Location, error) {
 	sealed := len(framed) - frameSize

@@ -3,6 +3,7 @@ package repo
 import (
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 )
 
@@ -17,6 +18,24 @@ func (r *Repository) locate(ctx context.Context, tenant string, id PieceID) (Loc
 		return Location{}, damaged(id.String(), "no commit holds it")
 	}
 	return at, nil
+}
+
+// locating reads an object where the index says it is. If its pack was deleted
+// since, it is elsewhere by now, and the index knows.
+func (r *Repository) locating(ctx context.Context, tenant string, id PieceID, read func(Location) ([]byte, error)) ([]byte, error) {
+	at, err := r.locate(ctx, tenant, id)
+	if err != nil {
+		return nil, err
+	}
+	data, err := read(at)
+	if !errors.Is(err, ErrNotExist) {
+		return data, err
+	}
+	now, again := r.locate(ctx, tenant, id)
+	if again != nil || now == at {
+		return nil, err
+	}
+	return read(now)
 }
 
 // cachedBlob is openBlob, keeping what was opened last.
@@ -69,10 +88,10 @@ func slice(tenant string, at Location, data []byte) ([]byte, error) {
 
 // readPiece reads a piece of a source and checks that it is the one.
 func (r *Repository) readPiece(ctx context.Context, tenant, source string, id PieceID) ([]byte, error) {
-	at, err := r.locate(ctx, tenant, id)
-	if err != nil {
-		return nil, err
-	}
+	return r.locating(ctx, tenant, id, func(at Location) ([]byte, error) { return r.readPieceAt(ctx, tenant, source, id, at) })
+}
+
+func (r *Repository) readPieceAt(ctx context.Context, tenant, source string, id PieceID, at Location) ([]byte, error) {
 	data, err := r.cachedBlob(ctx, tenant, source, at)
 	if err != nil {
 		return nil, err
@@ -93,11 +112,7 @@ func (r *Repository) readPiece(ctx context.Context, tenant, source string, id Pi
 // readShared reads a shared piece with the key from its recipe and checks that
 // it is the one.
 func (r *Repository) readShared(ctx context.Context, tenant string, p SharedPiece) ([]byte, error) {
-	at, err := r.locate(ctx, tenant, p.ID)
-	if err != nil {
-		return nil, err
-	}
-	return r.openShared(ctx, tenant, p, at)
+	return r.locating(ctx, tenant, p.ID, func(at Location) ([]byte, error) { return r.openShared(ctx, tenant, p, at) })
 }
 
 func (r *Repository) openShared(ctx context.Context, tenant string, p SharedPiece, at Location) ([]byte, error) {
@@ -129,11 +144,7 @@ func (r *Repository) openShared(ctx context.Context, tenant string, p SharedPiec
 
 // ReadMeta reads a metadata blob of a source that was put with kind.
 func (r *Repository) ReadMeta(ctx context.Context, tenant, source string, kind byte, id MetaID) ([]byte, error) {
-	at, err := r.locate(ctx, tenant, PieceID(id))
-	if err != nil {
-		return nil, err
-	}
-	return r.readMetaAt(ctx, tenant, source, kind, id, at)
+	return r.locating(ctx, tenant, PieceID(id), func(at Location) ([]byte, error) { return r.readMetaAt(ctx, tenant, source, kind, id, at) })
 }
 
 // ReadMetas reads metadata blobs of a kind in the order of ids, looking all of
@@ -153,7 +164,11 @@ func (r *Repository) ReadMetas(ctx context.Context, tenant, source string, kind 
 		if !ok {
 			return nil, damaged(id.String(), "no commit holds it")
 		}
-		if list[i], err = r.readMetaAt(ctx, tenant, source, kind, id, at); err != nil {
+		list[i], err = r.readMetaAt(ctx, tenant, source, kind, id, at)
+		if errors.Is(err, ErrNotExist) {
+			list[i], err = r.ReadMeta(ctx, tenant, source, kind, id)
+		}
+		if err != nil {
 			return nil, err
 		}
 	}

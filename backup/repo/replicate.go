@@ -265,6 +265,13 @@ func ReadSums(ctx context.Context, storage Storage, keys KeyStore) (Sums, error)
 					sums[packKey(tenant, p.Kind, p.ID)] = p.SHA256
 				}
 			}
+			others, err := r.OtherPacks(ctx, tenant, source)
+			if err != nil && !errors.Is(err, ErrDamaged) {
+				return nil, err
+			}
+			for _, p := range others {
+				sums[packKey(tenant, p.Kind, p.ID)] = p.SHA256
+			}
 		}
 	}
 	if read == 0 && unread != nil {

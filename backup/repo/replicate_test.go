@@ -44,7 +44,7 @@ func filled(t *testing.T) (box, map[int]repo.Content) {
 			contents = c
 		}
 	}
-	if _, err := b.Collect(t.Context(), "org"); err != nil { // begins a deletion log, if there is something
+	if _, err := b.Collect(t.Context(), "org", owner{b}); err != nil { // begins a deletion log, if there is something
 		t.Fatal(err)
 	}
 	return b, contents

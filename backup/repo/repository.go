@@ -56,6 +56,7 @@ type Repository struct {
 	encoder *zstd.Encoder
 	decoder *zstd.Decoder
 	cache   blobCache
+	logs    logCache
 }
 
 // Open opens the repository in storage, making it on first use. A repository

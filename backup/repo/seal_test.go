@@ -175,7 +175,7 @@ func TestSharedPieceOutlivesTheSourceThatBroughtIt(t *testing.T) {
 		t.Fatal(err)
 	}
 	key, _ := testKeys{}.TenantKey(t.Context(), "org", 0)
-	forRecord, _ := commitKeys(key, make([]byte, keySize), data[12:commitHeader])
+	forRecord := recordKey(key, data[12:commitHeader])
 	if _, err := forRecord.Open(nil, blobNonce(0), data[commitHeader:], commitData("org", "first", 1, data)); err != nil {
 		t.Errorf("the packs of its commit can't be found: %v", err)
 	}

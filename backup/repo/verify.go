@@ -42,30 +42,69 @@ func (r *Repository) Verify(ctx context.Context, tenant, source string, level Ve
 		}
 		return err
 	}
+	log, err := r.currentLog(ctx, tenant)
+	if err != nil && !errors.Is(err, ErrDamaged) { // VerifyLog reports damage
+		return report, err
+	}
+	gone := log.of(source)
 	next := int64(1)
 	for c, err := range r.Commits(ctx, tenant, source, 0) {
 		report.Commits++
 		if err != nil {
-			next++
+			next = gone.firstKept(next) + 1
 			if err := note(err); err != nil {
 				return report, err
 			}
 			continue
 		}
-		for ; next < c.Seq; next++ {
+		for next = gone.firstKept(next); next < c.Seq; next = gone.firstKept(next + 1) {
 			report.Damaged = append(report.Damaged, fmt.Sprintf("%s: it is missing", commitKey(tenant, source, next)))
 		}
 		next = c.Seq + 1
-		for _, p := range c.Packs {
-			report.Packs++
-			n, err := r.verifyPack(ctx, tenant, source, p, level)
-			report.Pieces += n
-			if err := note(err); err != nil {
-				return report, err
-			}
+		if err := r.verifyPacks(ctx, tenant, source, c.Packs, level, &report, note); err != nil {
+			return report, err
 		}
 	}
+	others := log.packs(func(a adopted) bool { return a.Source == source })
+	if gone.Erased {
+		// Its key is gone: of the packs that others share, only the bytes can be checked.
+		return report, r.verifyPacks(ctx, tenant, source, others, min(level, VerifyPacks), &report, note)
+	}
+	for c, err := range r.expiredCommits(ctx, tenant, gone) {
+		if err := note(err); err != nil && !errors.Is(err, ErrNotExist) {
+			return report, err
+		}
+		others = append(others, c.Packs...)
+	}
+	if err := r.verifyPacks(ctx, tenant, source, others, level, &report, note); err != nil {
+		return report, err
+	}
 	return report, ctx.Err()
+}
+
+// verifyPacks checks the packs of a source that are not condemned.
+func (r *Repository) verifyPacks(ctx context.Context, tenant, source string, packs []Pack, level VerifyLevel, report *VerifyReport, note func(error) error) error {
+	for _, p := range packs {
+		log, err := r.currentLog(ctx, tenant)
+		if err != nil && !errors.Is(err, ErrDamaged) {
+			return err
+		}
+		if log.drops(p) {
+			continue
+		}
+		n, err := r.verifyPack(ctx, tenant, source, p, level)
+		if errors.Is(err, ErrNotExist) {
+			if log, now := r.currentLog(ctx, tenant); now == nil && log.drops(p) {
+				continue // it was collected meanwhile
+			}
+		}
+		report.Packs++
+		report.Pieces += n
+		if err := note(err); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // verifyPack checks one pack and returns how many pieces it holds.

@@ -33,7 +33,10 @@ type Writer struct {
 	mu      sync.Mutex
 	failure error            // the first of the storage
 	known   map[PieceID]bool // pieces of this writer, or found in the index
-	first   bool             // the source has no commit, so the index has nothing of its own
+	first   bool             // the source never had a commit, so the index has nothing of its own
+	log     deletions        // when the writer began
+	blind   bool             // the log can't be read: nobody knows what may be deleted
+	used    map[logPack]bool // packs of others that pieces were found in
 	group   group            // small pieces that wait for their blob
 	metas   group            // the same for metadata
 	done    []Pack
@@ -67,7 +70,7 @@ func (r *Repository) NewWriter(ctx context.Context, tenant, source string) (*Wri
 	if err != nil {
 		return nil, fmt.Errorf("read key epoch: %w", err)
 	}
-	w := &Writer{r: r, tenant: tenant, source: source, began: time.Now().Round(0), epoch: uint32(epoch), known: map[PieceID]bool{}, //nolint:gosec // epochs are small
+	w := &Writer{r: r, tenant: tenant, source: source, began: time.Now().Round(0), epoch: uint32(epoch), known: map[PieceID]bool{}, used: map[logPack]bool{}, //nolint:gosec // epochs are small
 		data: packLine{kind: PackData}, meta: packLine{kind: PackMeta}}
 	if w.tenantKey, err = r.keys.tenant(ctx, tenant, w.epoch); err != nil {
 		return nil, err
@@ -82,7 +85,12 @@ func (r *Repository) NewWriter(ctx context.Context, tenant, source string) (*Wri
 	if err != nil && !errors.Is(err, ErrNotExist) {
 		return nil, fmt.Errorf("look for commits: %w", err)
 	}
-	w.first = err != nil
+	first := err != nil
+	if w.log, err = r.currentLog(ctx, tenant); err != nil && !errors.Is(err, ErrDamaged) {
+		return nil, err
+	}
+	w.blind = err != nil
+	w.first = first && len(w.log.of(source).Spans) == 0
 	return w, nil
 }
 
@@ -162,8 +170,18 @@ func (w *Writer) claim(ctx context.Context, id PieceID, shared bool) (bool, erro
 		return false, nil
 	}
 	w.known[id] = true
-	_, there := found[id]
-	return !there, nil
+	at, there := found[id]
+	return !there || !w.use(logPack{at.Pack, at.Kind}), nil
+}
+
+// use says whether what a pack has can be relied on, and notes that it is. A
+// condemned one may be deleted before the commit is seen. Called with mu held.
+func (w *Writer) use(p logPack) bool {
+	if _, condemned := w.log.condemned[p]; condemned || w.blind || w.log.released[p] {
+		return false
+	}
+	w.used[p] = true
+	return true
 }
 
 // put claims a piece and has it written if it is new.

@@ -101,11 +101,34 @@ func (r *Repository) Leave(t testing.TB, seed uint64) {
 // Gather collects, without an error.
 func (r *Repository) Gather(t testing.TB) repo.Collection {
 	t.Helper()
-	c, err := r.Collect(t.Context(), "org")
+	c, err := r.Collect(t.Context(), "org", owner{r.index})
 	if err != nil {
 		t.Fatal(err)
 	}
 	return c
+}
+
+// owner keeps the index of a repository in which nothing expires.
+type owner struct{ index *repo.MemoryIndex }
+
+func (owner) Follow(context.Context, []repo.Expired) error { return nil }
+
+func (owner) Live(context.Context, string, []repo.MetaID, func(repo.PieceID)) error {
+	return errors.New("nothing expired: nobody has to know what is needed")
+}
+
+func (o owner) Missing(_ context.Context, packs []repo.PackID) ([]repo.PackID, error) {
+	return o.index.Missing("org", packs), nil
+}
+
+func (o owner) Add(_ context.Context, objects []repo.Object) error {
+	o.index.Add("org", objects)
+	return nil
+}
+
+func (o owner) Forget(_ context.Context, packs []repo.PackID) error {
+	o.index.Forget("org", packs)
+	return nil
 }
 
 // Intact checks that everything comes back and nothing is damaged.
@@ -156,7 +179,7 @@ func Fencing(t *testing.T, storage repo.Storage, at int, alone bool) bool {
 	s.armed = true
 	ended := make(chan error, 1)
 	go func() {
-		_, err := sleeper.Collect(t.Context(), "org")
+		_, err := sleeper.Collect(t.Context(), "org", owner{r.index})
 		ended <- err
 	}()
 	select {
