@@ -29,6 +29,18 @@ func (s *Server) listOrganizations(w http.ResponseWriter, r *http.Request) error
 	}
 	v := views.Organizations{Search: strings.TrimSpace(r.FormValue("q")), Any: len(all) > 0, MayCreate: a.Role == backup.RoleOwner}
 	found := matching(all, v.Search)
+	v.Of = map[string]int{"": len(found)}
+	for _, o := range found {
+		for _, in := range needs(o) {
+			v.Of[in]++
+		}
+	}
+	if v.Only = r.FormValue("only"); !slices.Contains(views.OrganizationNeeds, v.Only) {
+		v.Only = ""
+	}
+	if v.Only != "" {
+		found = slices.DeleteFunc(found, func(o backup.OrganizationHealth) bool { return !slices.Contains(needs(o), v.Only) })
+	}
 	v.Sort, v.Desc = r.FormValue("sort"), r.FormValue("desc") != ""
 	if !sortOrganizations(found, v.Sort, v.Desc) {
 		v.Sort, v.Desc = "name", false
@@ -38,6 +50,24 @@ func (s *Server) listOrganizations(w http.ResponseWriter, r *http.Request) error
 	first := min((page-1)*organizationsPerPage, len(found))
 	v.List = found[first:min(first+organizationsPerPage, len(found))]
 	return s.render(w, r, http.StatusOK, views.OrganizationsPage(s.frame(w, r, "Organizations"), v))
+}
+
+// needs are the groups of views.OrganizationNeeds that an organization is in.
+func needs(o backup.OrganizationHealth) []string {
+	var in []string
+	if !o.SuspendedAt.IsZero() {
+		return []string{views.OrganizationSuspended}
+	}
+	if o.Counts[backup.StatusFailing] > 0 {
+		in = append(in, views.OrganizationFailing)
+	}
+	if o.Counts[backup.StatusInactive] > 0 {
+		in = append(in, views.OrganizationInactive)
+	}
+	if o.Counts.Total() == 0 {
+		in = append(in, views.OrganizationUnconnected)
+	}
+	return in
 }
 
 // organizationOrders are the columns by which the list can be ordered.

@@ -19,6 +19,40 @@ type Organizations struct {
 	Page      Pager
 	Any       bool // there is at least one, found or not
 	MayCreate bool
+	Only      string         // one of OrganizationNeeds, or "" for all
+	Of        map[string]int // how many are found of each of OrganizationNeeds, and with "" in all
+}
+
+// Groups of organizations that need somebody.
+const (
+	OrganizationFailing     = "failing"
+	OrganizationInactive    = "inactive"
+	OrganizationUnconnected = "empty"
+	OrganizationSuspended   = "suspended"
+)
+
+// OrganizationNeeds are the groups in the order in which they are offered.
+var OrganizationNeeds = []string{OrganizationFailing, OrganizationInactive, OrganizationUnconnected, OrganizationSuspended}
+
+// organizationNeedNames are the groups in words.
+var organizationNeedNames = map[string]string{"": "All", OrganizationFailing: "Backups fail", OrganizationInactive: "Inactive mailboxes",
+	OrganizationUnconnected: "No mailboxes", OrganizationSuspended: "Suspended"}
+
+// only is the address of the list with one group.
+func (v Organizations) only(group string) string {
+	v.Only = group
+	return Pager{Path: "/partner/organizations", Query: v.Values()}.link(1)
+}
+
+// offered are the groups that have somebody, or are chosen.
+func (v Organizations) offered() []string {
+	list := []string{""}
+	for _, group := range OrganizationNeeds {
+		if v.Of[group] > 0 || v.Only == group {
+			list = append(list, group)
+		}
+	}
+	return list
 }
 
 // Values is the query of the list without its page.
@@ -32,6 +66,9 @@ func (v Organizations) Values() url.Values {
 	}
 	if v.Desc {
 		q.Set("desc", "1")
+	}
+	if v.Only != "" {
+		q.Set("only", v.Only)
 	}
 	return q
 }
