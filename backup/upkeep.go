@@ -9,16 +9,21 @@ type UpkeepKind string
 const (
 	UpkeepProveItem    UpkeepKind = "prove_item"    // restore a random message and compare it with its hash
 	UpkeepProveMailbox UpkeepKind = "prove_mailbox" // the same with all messages of a random mailbox
+	UpkeepStructure    UpkeepKind = "structure"     // everything that the snapshots name is there with its length
+	UpkeepData         UpkeepKind = "data"          // packs are hashed and opened, each when it is its turn
+	UpkeepAll          UpkeepKind = "all"           // every pack is opened and every message restored, on demand
 )
 
 // UpkeepKinds lists all of them in the order in which pages show them.
-var UpkeepKinds = []UpkeepKind{UpkeepProveItem, UpkeepProveMailbox}
+var UpkeepKinds = []UpkeepKind{UpkeepProveItem, UpkeepProveMailbox, UpkeepStructure, UpkeepData, UpkeepAll}
 
 // UpkeepPlanned are the kinds that are done by themselves, with the time
 // between two of them.
 var UpkeepPlanned = map[UpkeepKind]time.Duration{
 	UpkeepProveItem:    24 * time.Hour,
 	UpkeepProveMailbox: 7 * 24 * time.Hour,
+	UpkeepStructure:    24 * time.Hour,
+	UpkeepData:         24 * time.Hour,
 }
 
 // UpkeepState is how the newest work of a kind stands.
@@ -77,3 +82,27 @@ type Damage struct {
 // ProblemDamage is what people read when a check found damage.
 const ProblemDamage = "A check found damage in the backup storage. What is damaged is listed by name; everything else can be restored. " +
 	"Check the disk or bucket first, then select Repair: Holdfast reads what is damaged from the mailboxes again where it is still there."
+
+// How often the data of a pack is looked at, at least. A check looks sooner at
+// some of them, so that not all are due on the same day.
+const (
+	HashedWithin = 30 * 24 * time.Hour // the SHA-256 of its file
+	OpenedWithin = 90 * 24 * time.Hour // every blob opened, every identifier computed anew
+)
+
+// PackCheck says when a pack of the repository was last looked at.
+type PackCheck struct {
+	Pack      string // its identifier
+	MailboxID MailboxID
+	Bytes     int64
+	SeenAt    time.Time // that it is there with its length
+	HashedAt  time.Time
+	OpenedAt  time.Time
+}
+
+// CheckedShare is how many bytes of an organization's packs were looked at.
+type CheckedShare struct {
+	Bytes  int64 // of all packs that a check has seen
+	Hashed int64
+	Opened int64
+}

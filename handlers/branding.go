@@ -194,6 +194,9 @@ func (s *Server) showStorage(w http.ResponseWriter, r *http.Request) error {
 	for _, o := range sizes {
 		v.Organizations = append(v.Organizations, views.OrganizationSize(o))
 	}
+	if v.Checks, err = s.checks(r); err != nil {
+		return err
+	}
 	return s.render(w, r, http.StatusOK, views.StoragePage(s.frame(w, r, "Storage"), v))
 }
 

@@ -106,6 +106,8 @@ func (s *Server) routes() []route {
 		{owner, "GET /partner/settings/branding", s.showBranding},
 		{owner, "POST /partner/settings/branding", s.saveBranding},
 		{owner, "GET /partner/settings/storage", s.showStorage},
+		{owner, "GET /partner/settings/storage/checks", s.showChecks},
+		{owner, "POST /partner/settings/storage/{id}/check", s.checkNow},
 		{partner, "GET /partner/support", s.showSupport},
 		{owner, "GET /partner/tokens", s.showTokens},
 		{owner, "POST /partner/tokens", s.createToken},

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
+	"time"
 
 	"holdfast/backup"
 	"holdfast/views"
@@ -43,4 +45,64 @@ func (s *Server) addressOf(ctx context.Context, org backup.OrgID, id backup.Mail
 		return "", fmt.Errorf("read mailbox %s: %w", id, err)
 	}
 	return m.Address, nil
+}
+
+// checks reads how the checks of all organizations of the partner stand.
+func (s *Server) checks(r *http.Request) (views.Checks, error) {
+	ctx, partner, now := r.Context(), actor(r).Partner.ID, time.Now()
+	v := views.Checks{Now: now}
+	organizations, err := s.Store.Organizations(ctx, partner)
+	if err != nil {
+		return v, err
+	}
+	shares, err := s.Store.CheckedShares(ctx, partner, now.Add(-backup.HashedWithin), now.Add(-backup.OpenedWithin))
+	if err != nil {
+		return v, err
+	}
+	for _, org := range organizations {
+		o := views.OrganizationChecks{ID: org.ID, Name: org.Name, Share: shares[org.ID]}
+		if o.Upkeep, err = s.Store.Upkeeps(ctx, org.ID); err != nil {
+			return v, err
+		}
+		if o.Damaged, _, err = s.Store.CountDamages(ctx, org.ID); err != nil {
+			return v, err
+		}
+		if o.Damaged > 0 {
+			if o.Damages, err = s.Store.Damages(ctx, org.ID, damagesShown); err != nil {
+				return v, err
+			}
+		}
+		v.Organizations = append(v.Organizations, o)
+	}
+	return v, nil
+}
+
+// showChecks is the part of the storage page that changes while checks run.
+func (s *Server) showChecks(w http.ResponseWriter, r *http.Request) error {
+	v, err := s.checks(r)
+	if err != nil {
+		return err
+	}
+	return s.render(w, r, http.StatusOK, views.ChecksLive(v))
+}
+
+// checkNow has everything of an organization checked.
+func (s *Server) checkNow(w http.ResponseWriter, r *http.Request) error {
+	return s.askUpkeep(w, r, backup.UpkeepAll, "The check of %s starts now. It opens everything and restores every message to nowhere, and may take hours.")
+}
+
+// askUpkeep has work of a kind done for the organization that the address names.
+func (s *Server) askUpkeep(w http.ResponseWriter, r *http.Request, kind backup.UpkeepKind, flash string) error {
+	org, err := s.organization(r)
+	if err != nil {
+		return err
+	}
+	err = s.Store.AskUpkeep(r.Context(), actor(r).Partner.ID, org.ID, kind, actor(r))
+	if errors.Is(err, backup.ErrConflict) {
+		return s.redirect(w, r, "/partner/settings/storage", "That is under way for "+org.Name+" already.")
+	}
+	if err != nil {
+		return err
+	}
+	return s.redirect(w, r, "/partner/settings/storage", fmt.Sprintf(flash, org.Name))
 }

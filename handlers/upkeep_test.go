@@ -1,6 +1,7 @@
 package handlers_test
 
 import (
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -85,4 +86,41 @@ func TestDamagedMessageSaysSinceWhen(t *testing.T) {
 	}
 	v.get(page).says("The content of this message is damaged in the backup since " + time.Now().UTC().Format("2 January 2006")).says("Other messages are fine.")
 	o.signIn(adminMail).get("/status").says("“From the start”")
+}
+
+func TestChecksAreAskedForOnTheStoragePage(t *testing.T) {
+	p := newPortal(t)
+	p.connect("Contoso Dental", account{name: "Adele", status: backup.StatusProtected})
+	org := p.orgs["Contoso Dental"].ID
+	_, doc := p.as(danaMail).get("/partner/settings/storage")
+	says(t, doc, "Contoso Dental Not checked yet Everything is there Not checked yet")
+	path := "/partner/settings/storage/" + string(org) + "/check"
+	if res, _ := p.as(danaMail).post(path, nil); res.StatusCode != http.StatusSeeOther {
+		t.Fatalf("POST %s = %d", path, res.StatusCode)
+	}
+	_, doc = p.as(danaMail).get("/partner/settings/storage")
+	says(t, doc, "Check of everything starts as soon as a worker is free")
+	if trigger := doc.Find("#checks").AttrOr("hx-trigger", ""); trigger == "" {
+		t.Error("the page does not ask how far the check is")
+	}
+	if doc.Find("#checks-"+string(org)+" button").Length() != 0 {
+		t.Error("a check that is under way can be asked for again")
+	}
+	if err := p.store.StartUpkeep(t.Context(), org, backup.UpkeepAll); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.store.BeatUpkeep(t.Context(), org, backup.UpkeepAll, 7, 20); err != nil {
+		t.Fatal(err)
+	}
+	_, doc = p.as(danaMail).get("/partner/settings/storage/checks")
+	says(t, doc, "Check of everything: 7 of 20")
+	if res, _ := p.as(danaMail).post(path, nil); res.StatusCode != http.StatusSeeOther {
+		t.Errorf("a second POST = %d, want a redirect", res.StatusCode)
+	}
+	if res, _ := p.as(danaMail).post("/partner/settings/storage/NOBODY/check", nil); res.StatusCode != http.StatusNotFound {
+		t.Errorf("check of an unknown organization = %d, want 404", res.StatusCode)
+	}
+	if res, _ := p.as(samMail).post(path, nil); res.StatusCode != http.StatusForbidden {
+		t.Errorf("check asked for by support = %d, want 403", res.StatusCode)
+	}
 }

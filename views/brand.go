@@ -41,6 +41,7 @@ type Storage struct {
 	Replica       *backup.Replica // nil if no copy is kept
 	Now           time.Time
 	Organizations []OrganizationSize
+	Checks        Checks
 }
 
 // OrganizationSize is what one organization has backed up.

@@ -1,6 +1,8 @@
 package views
 
 import (
+	"slices"
+	"strconv"
 	"time"
 
 	"holdfast/backup"
@@ -55,6 +57,7 @@ func (p Proven) trouble() string {
 // upkeepNames say what a kind of upkeep does.
 var upkeepNames = map[backup.UpkeepKind]string{
 	backup.UpkeepProveItem: "Restore test of a message", backup.UpkeepProveMailbox: "Restore test of a mailbox",
+	backup.UpkeepStructure: "Check of the structure", backup.UpkeepData: "Check of the data", backup.UpkeepAll: "Check of everything",
 }
 
 // failedUpkeep are those that could not be done, for people to read why.
@@ -77,4 +80,59 @@ func damageName(d backup.Damage) string {
 		return "A message without a subject"
 	}
 	return d.Object
+}
+
+// OrganizationChecks is how the checks of an organization's data stand.
+type OrganizationChecks struct {
+	ID      backup.OrgID
+	Name    string
+	Upkeep  map[backup.UpkeepKind]backup.Upkeep
+	Share   backup.CheckedShare
+	Damages []backup.Damage // the newest
+	Damaged int64           // all of them
+}
+
+// Checks is how the checks of all organizations of a partner stand.
+type Checks struct {
+	Organizations []OrganizationChecks
+	Now           time.Time
+}
+
+// busy is the work under way that a page shows, the longest first.
+func (o OrganizationChecks) busy() (backup.Upkeep, bool) {
+	for _, kind := range slices.Backward(backup.UpkeepKinds) {
+		if u := o.Upkeep[kind]; u.Busy() {
+			return u, true
+		}
+	}
+	return backup.Upkeep{}, false
+}
+
+// live says whether something is under way, so that the page keeps asking.
+func (v Checks) live() bool {
+	return slices.ContainsFunc(v.Organizations, func(o OrganizationChecks) bool { _, busy := o.busy(); return busy })
+}
+
+// shareText says what part of the data was looked at.
+func shareText(part, all int64) string {
+	switch {
+	case all == 0:
+		return "nothing yet"
+	case part >= all:
+		return "all of " + bytesText(all)
+	}
+	return strconv.FormatInt(part*100/all, 10) + " % of " + bytesText(all)
+}
+
+// upkeepProgress says how far work is.
+func upkeepProgress(u backup.Upkeep) string {
+	switch {
+	case u.State == backup.UpkeepWaiting:
+		return upkeepNames[u.Kind] + " starts as soon as a worker is free"
+	case u.Total > 0 && u.Done >= u.Total:
+		return upkeepNames[u.Kind] + ": " + thousands(u.Done) + " done, comparing messages"
+	case u.Total > 0:
+		return upkeepNames[u.Kind] + ": " + thousands(u.Done) + " of " + thousands(u.Total)
+	}
+	return upkeepNames[u.Kind] + " has started"
 }

@@ -25,6 +25,50 @@ type Report struct {
 // opens every blob and compares the hash of every message. Damage is in the
 // report; the error is for what kept the check itself from going on.
 func (e *Engine) Verify(ctx context.Context, org backup.OrgID, all bool) (Report, error) {
+	return e.verify(ctx, org, all, true)
+}
+
+// Check is Verify, only as deep as watch says for each pack and without looking
+// into snapshots. It asks the storage for one list of packs instead of each.
+func (e *Engine) Check(ctx context.Context, org backup.OrgID, watch repo.Watch) (Report, error) {
+	watched, err := e.Repo.Watched(ctx, string(org), watch)
+	if err != nil {
+		return Report{}, e.problem(ctx, fromRepository(err))
+	}
+	report, err := (&Engine{Repo: watched, Catalog: e.Catalog, Log: e.Log}).verify(ctx, org, true, false)
+	if err != nil {
+		return report, err
+	}
+	missing, err := e.missingHeads(ctx, org)
+	report.Damaged = append(report.Damaged, missing...)
+	return report, err
+}
+
+// missingHeads names the newest snapshots that the catalog knows and the
+// repository has not: nothing in the repository tells of the last one of a
+// mailbox.
+func (e *Engine) missingHeads(ctx context.Context, org backup.OrgID) ([]string, error) {
+	heads, err := e.Catalog.Heads(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("read where the catalog stands: %w", err)
+	}
+	var missing []string
+	for _, h := range heads {
+		if h.Org != org || h.Seq == 0 {
+			continue
+		}
+		_, err := e.Repo.Commit(ctx, string(org), string(h.Mailbox), h.Seq)
+		switch {
+		case errors.Is(err, repo.ErrNotExist):
+			missing = append(missing, repo.CommitName(string(org), string(h.Mailbox), h.Seq)+": it is missing, and the catalog knows it")
+		case err != nil && !errors.Is(err, repo.ErrDamaged):
+			return missing, e.problem(ctx, fromRepository(err))
+		}
+	}
+	return missing, nil
+}
+
+func (e *Engine) verify(ctx context.Context, org backup.OrgID, all, walk bool) (Report, error) {
 	var report Report
 	sources, err := e.Repo.Sources(ctx, string(org))
 	if err != nil {
@@ -59,6 +103,9 @@ func (e *Engine) Verify(ctx context.Context, org backup.OrgID, all bool) (Report
 		report.Damaged = append(report.Damaged, found.Damaged...)
 		if err != nil {
 			return report, e.problem(ctx, fromRepository(err))
+		}
+		if !walk {
+			continue
 		}
 		v := verifier{Engine: e, org: org, mailbox: backup.MailboxID(source), all: all, report: &report, seen: map[repo.MetaID]bool{}}
 		v.meta = e.blobs(org, v.mailbox)

@@ -58,6 +58,9 @@ type task struct {
 var works = map[backup.UpkeepKind]func(*task, context.Context) error{
 	backup.UpkeepProveItem:    (*task).proveItem,
 	backup.UpkeepProveMailbox: (*task).proveMailbox,
+	backup.UpkeepStructure:    (*task).checkStructure,
+	backup.UpkeepData:         (*task).checkData,
+	backup.UpkeepAll:          (*task).checkAll,
 }
 
 // Upkeep does work of a kind on an organization's repository and keeps how it

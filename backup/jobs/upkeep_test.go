@@ -3,6 +3,7 @@ package jobs_test
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"fmt"
 	"io"
 	"iter"
@@ -47,7 +48,11 @@ func (l letterBox) Content(_ context.Context, id string) (io.ReadCloser, error) 
 func someLetters(n int) letterBox {
 	l := letterBox{}
 	for i := range n {
-		l[fmt.Sprint("m", i)] = fmt.Sprintf("Subject: Letter %d\r\n\r\n%s", i, strings.Repeat(fmt.Sprint("line ", i, "\r\n"), 50*i))
+		text := fmt.Sprintf("Subject: Letter %d\r\n\r\n", i)
+		for range 50 * (i + 1) {
+			text += rand.Text() + "\r\n"
+		}
+		l[fmt.Sprint("m", i)] = text
 	}
 	return l
 }
@@ -106,6 +111,12 @@ func (k kept) objects(t *testing.T, prefix string) []string {
 // change changes an object as a failing disk might.
 func (k kept) change(t *testing.T, key string, harm func([]byte) []byte) {
 	t.Helper()
+	k.storage.Set(key, harm(bytes.Clone(k.read(t, key))))
+}
+
+// read returns an object.
+func (k kept) read(t *testing.T, key string) []byte {
+	t.Helper()
 	in, err := k.storage.Open(t.Context(), key, 0, -1)
 	if err != nil {
 		t.Fatal(err)
@@ -114,7 +125,7 @@ func (k kept) change(t *testing.T, key string, harm func([]byte) []byte) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	k.storage.Set(key, harm(bytes.Clone(data)))
+	return data
 }
 
 func TestRestoresAreProven(t *testing.T) {

@@ -195,3 +195,8 @@ func (r *Repository) readMetaAt(ctx context.Context, tenant, source string, kind
 	}
 	return data[1:], nil
 }
+
+// Locate returns where objects are, as the index says.
+func (r *Repository) Locate(ctx context.Context, tenant string, ids []PieceID) (map[PieceID]Location, error) {
+	return r.index.Locate(ctx, tenant, ids)
+}

@@ -57,6 +57,7 @@ type Repository struct {
 	decoder *zstd.Decoder
 	cache   blobCache
 	logs    logCache
+	watch   *Watch // nil for none
 }
 
 // Open opens the repository in storage, making it on first use. A repository

@@ -68,12 +68,16 @@ func eachOrganization(ctx context.Context, st *store.Store, id string, do func(b
 }
 
 func verify(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) error {
-	var org string
+	var org, level string
 	var all bool
 	return tool(ctx, "verify", args, getenv, stderr, func(fs flagSet) {
 		fs.StringVar(&org, "organization", "", "id of the only organization to check")
+		fs.StringVar(&level, "level", "", "structure (everything is there), data (what the daily check would read) or all, kept as the workers' checks are")
 		fs.BoolVar(&all, "all", false, "open every blob and compare every message's hash, not only the structure")
 	}, func(st *store.Store, eng *engine.Engine) error {
+		if level != "" {
+			return check(ctx, st, eng, org, level, stdout, stderr)
+		}
 		damaged := 0
 		err := eachOrganization(ctx, st, org, func(o backup.Organization) error {
 			report, err := eng.Verify(ctx, o.ID, all)

@@ -1,0 +1,66 @@
+package repo
+
+import (
+	"context"
+	"fmt"
+)
+
+// Watch follows a verification pack by pack.
+type Watch struct {
+	// Level says how deep a pack is looked at; nil for as deep as Verify is told.
+	Level func(Pack) VerifyLevel
+	// Checked is told how a pack of a source was found; an error ends the
+	// verification. Err is nil if the pack is whole as far as level looks.
+	Checked func(source string, p Pack, level VerifyLevel, err error) error
+}
+
+// Watched returns the repository for a verification that w follows. How long
+// the packs of the tenant are it asks once, by listing them.
+func (r *Repository) Watched(ctx context.Context, tenant string, w Watch) (*Repository, error) {
+	packs, err := r.listPacks(ctx, tenant)
+	if err != nil {
+		return nil, err
+	}
+	listed := listedStorage{Storage: r.storage, sizes: make(map[string]int64, len(packs))}
+	for p, size := range packs {
+		listed.sizes[p.key(tenant)] = size
+	}
+	return &Repository{storage: listed, index: r.index, keys: keyring{store: r.keys.store, keys: map[string][]byte{}}, options: r.options,
+		id: r.id, encoder: r.encoder, decoder: r.decoder, watch: &w}, nil
+}
+
+// listedStorage answers from a listing how long packs are. What came since is
+// asked for.
+type listedStorage struct {
+	Storage
+	sizes map[string]int64
+}
+
+// Stat implements Storage.
+func (l listedStorage) Stat(ctx context.Context, key string) (int64, error) {
+	if size, ok := l.sizes[key]; ok {
+		return size, nil
+	}
+	return l.Storage.Stat(ctx, key)
+}
+
+// verifyPack checks one pack as deep as its watcher says.
+func (r *Repository) verifyPack(ctx context.Context, tenant, source string, p Pack, level VerifyLevel) (int, error) {
+	if r.watch == nil {
+		return r.checkPack(ctx, tenant, source, p, level)
+	}
+	if r.watch.Level != nil {
+		level = min(level, r.watch.Level(p)) // of an erased source nothing opens
+	}
+	n, err := r.checkPack(ctx, tenant, source, p, level)
+	if stop := r.watch.Checked(source, p, level, err); stop != nil {
+		return n, fmt.Errorf("follow the verification: %w", stop)
+	}
+	return n, err
+}
+
+// CommitName names a commit in messages: its key.
+func CommitName(tenant, source string, seq int64) string { return commitKey(tenant, source, seq) }
+
+// PackName names a pack in messages: its key.
+func PackName(tenant string, p Pack) string { return packKey(tenant, p.Kind, p.ID) }
