@@ -92,6 +92,7 @@ const (
 	ProblemRoleChanged      ProblemKind = "role_changed"      // role, role group or member differ from what was made
 	ProblemPassword         ProblemKind = "password"          // a server refuses user name, password or token
 	ProblemCertificate      ProblemKind = "certificate"       // a server's certificate or encryption is not to be trusted
+	ProblemRoleLeft         ProblemKind = "role_left"         // the authorization that made the role was given up; it stays in Exchange
 	ProblemThrottled        ProblemKind = "throttled"         // the provider asks to wait
 	ProblemUnavailable      ProblemKind = "unavailable"       // the provider failed, answered garbage or nothing
 	ProblemMailboxInactive  ProblemKind = "mailbox_inactive"  // no licence, or no mailbox any more

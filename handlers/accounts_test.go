@@ -36,6 +36,30 @@ func TestMailboxesAreAddedLater(t *testing.T) {
 	v.get("/activity").says("Added a backup")
 }
 
+// The ten cmdlets make a role and can't remove it, so it is named when the
+// authorization is given up, and again the portal's own when there is another.
+func TestARoleThatStaysIsNamed(t *testing.T) {
+	o := newOffice(t)
+	v := o.signIn(adminMail).consent(contosoAdmin, contosoPass).applications()
+	v.press("Authorize in this browser").microsoft(contosoAdmin, contosoPass)
+	v.until("/setup", func() bool { return v.doc.Find("#accounts").Length() > 0 })
+	v.get(o.portal + "/setup/abandon").says("The custom role in Exchange Online stays").press("Give up")
+	v.until("/add-backup", func() bool { return v.doc.Find(".attention").Length() > 0 })
+	v.says("its applications are deleted").says("Remove-RoleGroup -Identity 'Holdfast Exchange'").says("Remove-ManagementRole")
+	if n := o.applicationsInTenant(); n != 0 {
+		t.Errorf("%d applications are left", n)
+	}
+	v.consent(contosoAdmin, contosoPass).applications()
+	v.press("Authorize in this browser").microsoft(contosoAdmin, contosoPass)
+	v.until("/setup", func() bool { return v.doc.Find("#accounts").Length() > 0 })
+	v.roleIs("Connected").get("/setup/abandon").press("Give up")
+	v.until("/add-backup", func() bool { return v.doc.Find(".attention").Length() > 0 })
+	v.press("I have deleted it").says("Noted.")
+	if v.get("/status"); v.doc.Find(".attention").Length() > 0 {
+		t.Error("it is still named")
+	}
+}
+
 // What an authorization that was given up could not remove is named until
 // somebody says that it is gone.
 func TestWhatIsLeftBehindIsNamed(t *testing.T) {

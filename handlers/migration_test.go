@@ -533,6 +533,15 @@ func TestAbandoningWithoutASignInKeepsWhatIsInTheTenantKnown(t *testing.T) {
 	if n := o.applicationsInTenant(); n != 2 {
 		t.Errorf("%d applications in the tenant after all, want 2", n)
 	}
+	// What was left behind backs up now: nobody may be told to delete it.
+	for _, path := range []string{"/settings/credentials", "/status", "/add-backup"} {
+		if v.get(path); strings.Contains(v.text(), "Left behind") {
+			t.Errorf("%s names applications that are in use", path)
+		}
+	}
+	if v.do(http.MethodPost, "/setup/left-behind/"+string(a.ID), url.Values{}); v.status != http.StatusNotFound || len(o.apps()) != 2 {
+		t.Errorf("forgetting it = %d, %d applications", v.status, len(o.apps()))
+	}
 }
 
 func TestMigrationByScript(t *testing.T) {

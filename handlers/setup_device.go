@@ -169,7 +169,7 @@ func notAuthorizedYet(auth backup.Authorization, session backup.SessionID, now t
 		p.Text = "Nobody has authorized this step yet. Get a code and enter it at Microsoft's page, or select Authorize in this browser."
 	case !now.Before(auth.Device.ExpiresAt):
 		p.Kind, p.Temporary = backup.ProblemDeviceExpired, false
-		p.Text = "The code has expired. Get a new one; each is good for 15 minutes."
+		p.Text = "The code has expired. Get a new one; each is good for 15 minutes. If Microsoft's page refused you, the tenant may block device codes: select Authorize in this browser."
 	case auth.Device.Session != session:
 		p.Text = "The code was asked for in another browser and not entered yet. Finish it there, or get a new code here."
 	default:

@@ -68,23 +68,28 @@ func (s *Store) LatestAuthorization(ctx context.Context, org backup.OrgID) (back
 }
 
 // FailedUndos returns the authorizations of an organization that were given up
-// and whose things in the tenant could not be removed, oldest first.
+// and whose things in the tenant could not be removed, oldest first. What a later
+// authorization of the same tenant took over is its business.
 func (s *Store) FailedUndos(ctx context.Context, org backup.OrgID) ([]backup.Authorization, error) {
 	return collect(ctx, s.read, s.scanAuthorization, `SELECT `+authorizationColumns+` FROM authorizations
-		WHERE org_id = $1 AND step = 'abandoned' AND problem <> '' ORDER BY created_at, id`, org)
+		WHERE org_id = $1 AND step = 'abandoned' AND problem <> '' AND NOT EXISTS (SELECT 1 FROM authorizations l
+			WHERE l.org_id = $1 AND l.tenant_id = authorizations.tenant_id AND l.created_at > authorizations.created_at AND l.purpose IN ('connect', 'migrate'))
+		ORDER BY created_at, id`, org)
 }
 
 // ForgetFailedUndo notes that somebody has removed by hand what an authorization
 // that was given up left in the tenant, and forgets it here too. One that left
 // nothing is backup.ErrNotFound.
 func (s *Store) ForgetFailedUndo(ctx context.Context, org backup.OrgID, id backup.AuthorizationID, by backup.Actor) error {
-	a, err := s.Authorization(ctx, org, id)
+	left, err := s.FailedUndos(ctx, org)
 	if err != nil {
-		return err
+		return fmt.Errorf("read what could not be removed: %w", err)
 	}
-	if a.Step != backup.StepAbandoned || a.Problem.IsZero() {
+	i := slices.IndexFunc(left, func(a backup.Authorization) bool { return a.ID == id })
+	if i < 0 {
 		return backup.ErrNotFound
 	}
+	a := left[i]
 	switch a.Purpose {
 	case backup.PurposeMigrate:
 		err = s.forgetApplications(ctx, org, a.ConnectionID)

@@ -1865,7 +1865,7 @@ func AbandonPage(f Frame, v Setup) templ.Component {
 				}
 			}
 			if v.Role.ID != "" && v.undoes() {
-				templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 167, "<p class=\"small\">The custom role in Exchange Online stays until you delete it there: without the application nobody can use it.</p>")
+				templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 167, "<p class=\"small\">The custom role in Exchange Online stays until you delete it there: without the application nobody can use it. Holdfast names it, with the two lines that remove it, until you say that it is gone.</p>")
 				if templ_7745c5c3_Err != nil {
 					return templ_7745c5c3_Err
 				}

@@ -10,6 +10,7 @@ import (
 	"github.com/riverqueue/river"
 
 	"holdfast/backup"
+	"holdfast/backup/m365"
 )
 
 // createApplications makes the sub-applications of an authorization in the
@@ -121,7 +122,8 @@ func (w *undo) Work(ctx context.Context, job *river.Job[backup.UndoJob]) error {
 	if err != nil {
 		return fmt.Errorf("read authorization %s: %w", job.Args.AuthorizationID, err)
 	}
-	if err := w.undo(ctx, auth); err != nil {
+	left, err := w.undo(ctx, auth)
+	if err != nil {
 		if backup.AsProblem(err).Temporary && job.Attempt < job.MaxAttempts {
 			return err
 		}
@@ -132,7 +134,7 @@ func (w *undo) Work(ctx context.Context, job *river.Job[backup.UndoJob]) error {
 		}))
 	}
 	return w.change(ctx, auth.OrgID, auth.ID, func(a *backup.Authorization) bool {
-		a.Problem = backup.Problem{}
+		a.Problem = left
 		a.SetupToken, a.SetupTokenExpiresAt = nil, time.Time{}
 		return true
 	})
@@ -140,36 +142,41 @@ func (w *undo) Work(ctx context.Context, job *river.Job[backup.UndoJob]) error {
 
 // undo removes what auth made, in the tenant and here: all of a connection that
 // was to be, of a migration the sub-applications. The other purposes find what
-// they work on, and leave it.
-func (w *undo) undo(ctx context.Context, auth backup.Authorization) error {
+// they work on, and leave it. left says what a person may remove by hand.
+func (w *undo) undo(ctx context.Context, auth backup.Authorization) (left backup.Problem, err error) {
 	if auth.ConnectionID == "" || (auth.Purpose != backup.PurposeConnect && auth.Purpose != backup.PurposeMigrate) {
-		return nil
+		return left, nil
 	}
 	conn, err := w.Store.Connection(ctx, auth.OrgID, auth.ConnectionID)
 	if errors.Is(err, backup.ErrNotFound) {
-		return nil // it was given up before there was one
+		return left, nil // it was given up before there was one
 	}
 	if err != nil {
-		return fmt.Errorf("read connection %s: %w", auth.ConnectionID, err)
+		return left, fmt.Errorf("read connection %s: %w", auth.ConnectionID, err)
 	}
 	if auth.Purpose == backup.PurposeMigrate && !conn.ByMainApplication() {
-		return nil // the sub-applications are what backs up
+		return left, nil // the sub-applications are what backs up
 	}
 	if err := w.removeAll(ctx, auth); err != nil {
-		return err
+		return left, err
+	}
+	if _, err := w.Store.CustomRole(ctx, auth.OrgID, auth.ConnectionID); err == nil {
+		left = m365.RoleLeft(time.Now())
+	} else if !errors.Is(err, backup.ErrNotFound) {
+		return left, fmt.Errorf("read custom role: %w", err)
 	}
 	if auth.Purpose == backup.PurposeMigrate {
-		return w.Store.ForgetMigration(ctx, auth.OrgID, auth.ConnectionID)
+		return left, w.Store.ForgetMigration(ctx, auth.OrgID, auth.ConnectionID)
 	}
 	if !conn.Administrator.IsZero() {
 		if err := w.dropAdministrator(ctx, auth.SetupToken, conn); err != nil {
-			return err
+			return left, err
 		}
 	}
 	if err := w.Store.DeleteConnection(ctx, auth.OrgID, auth.ConnectionID); err != nil && !errors.Is(err, backup.ErrNotFound) {
-		return fmt.Errorf("delete connection %s: %w", auth.ConnectionID, err)
+		return left, fmt.Errorf("delete connection %s: %w", auth.ConnectionID, err)
 	}
-	return nil
+	return left, nil
 }
 
 // removeAll removes the sub-applications of the connection from the tenant. A

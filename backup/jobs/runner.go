@@ -73,14 +73,10 @@ const stopTimeout = 20 * time.Second
 // are. Work that a crash left open is taken up again at the start.
 func (r *Runner) Run(ctx context.Context) error {
 	holder := backup.NewID[string]()
-	if err := r.Store.RegisterWorker(ctx, holder, workerLife); err != nil {
-		return fmt.Errorf("register this worker: %w", err)
-	}
-	if err := r.releaseDead(ctx); err != nil {
-		return fmt.Errorf("take up work left open: %w", err)
-	}
-	if err := r.Engine.Recover(ctx); err != nil {
-		return fmt.Errorf("bring the catalog up to date with the repository: %w", err)
+	if err := r.takeUp(ctx, holder); ctx.Err() != nil {
+		return nil // asked to stop before it began
+	} else if err != nil {
+		return err
 	}
 	client, err := r.Store.River(r.config(holder))
 	if err != nil {
@@ -101,6 +97,20 @@ func (r *Runner) Run(ctx context.Context) error {
 	}
 	if err := r.Store.RemoveWorker(stop, holder); err != nil {
 		r.Log.Warn("worker not removed", "error", err)
+	}
+	return nil
+}
+
+// takeUp registers this worker and takes up what a crash left open.
+func (r *Runner) takeUp(ctx context.Context, holder string) error {
+	if err := r.Store.RegisterWorker(ctx, holder, workerLife); err != nil {
+		return fmt.Errorf("register this worker: %w", err)
+	}
+	if err := r.releaseDead(ctx); err != nil {
+		return fmt.Errorf("take up work left open: %w", err)
+	}
+	if err := r.Engine.Recover(ctx); err != nil {
+		return fmt.Errorf("bring the catalog up to date with the repository: %w", err)
 	}
 	return nil
 }

@@ -131,7 +131,7 @@ var (
 	devicePending = meaning{backup.ProblemDevicePending,
 		"The code was not entered at Microsoft's page yet, or the sign-in there is not finished. Finish it, then select Verify & Continue.", true}
 	deviceExpired = meaning{backup.ProblemDeviceExpired,
-		"The code has expired or was used already. Get a new one; each is good for 15 minutes.", false}
+		"The code has expired or was used already. Get a new one; each is good for 15 minutes. If Microsoft's page refused you, the tenant may block device codes: select Authorize in this browser.", false}
 	deviceBlocked = meaning{backup.ProblemDeviceBlocked,
 		"Your tenant blocks sign-in with device codes, as Microsoft recommends. Leave the policy as it is and select Authorize in this browser, which needs no code, or Run the script instead.", false}
 	deviceMFA = meaning{backup.ProblemDeviceBlocked,

@@ -203,6 +203,7 @@ func TestErrorsOfCmdlets(t *testing.T) {
 		{400, "", "You don't have access to create, change, or remove the \"X\" management role assignment. You must be assigned a delegating role assignment to the management role or its parent in the hierarchy without a scope restriction.", backup.ProblemNotAdministrator, backup.ProblemUnknown},
 		{400, "", "PowerShell is disabled for this user: EXOModuleEnabled", backup.ProblemPowerShellOff, backup.ProblemUnknown},
 		{400, "", "doesn't have write permission to target DC: insufficient access rights", backup.ProblemUnavailable, backup.ProblemUnavailable},
+		{400, "UnableToWriteToAadException", "x", backup.ProblemUnavailable, backup.ProblemUnavailable},
 		{400, "ADTransientException", "The issue may be transient", backup.ProblemUnavailable, backup.ProblemUnavailable},
 		{400, "", "You have reached the maximum number of concurrent requests per tenant. Please wait and try again", backup.ProblemUnavailable, backup.ProblemUnavailable},
 		{401, "", "", backup.ProblemSignInExpired, backup.ProblemPermission},

@@ -275,6 +275,14 @@ func RoleGone(at time.Time) backup.Problem {
 		Text: "The custom role in Exchange Online is gone: the role group " + RoleGroup + ", its role, or Holdfast's application as its member was removed. Select Repair, and an administrator of the tenant gives it back."}
 }
 
+// RoleLeft is the problem of a role that stays in Exchange Online after the
+// authorization that made it was given up: the ten cmdlets can't remove it.
+func RoleLeft(at time.Time) backup.Problem {
+	return backup.Problem{Kind: backup.ProblemRoleLeft, At: at,
+		Details: []string{"Remove-RoleGroup -Identity '" + RoleGroup + "'", "Remove-ManagementRole -Identity '" + roleRecipients + "'"},
+		Text:    "The role group " + RoleGroup + " and its role stay in Exchange Online. Nobody can use them, and a later authorization finds them again. To remove them, an administrator runs these two lines in Exchange Online PowerShell."}
+}
+
 // CheckRole asks Exchange Online as app, the Exchange sub-application, whether
 // its custom role works; nil means connected. tenantDomain is the initial domain,
 // which applications have to use.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"net/http"
 	"testing"
 
 	"github.com/chromedp/chromedp"
@@ -40,4 +41,30 @@ func TestBrowserManualFlow(t *testing.T) {
 	p.press("Run").says("Go back to Holdfast").picture("powershell-light")
 	p.open("/setup").press("Verify").until("the accounts", `document.querySelectorAll("#accounts tbody tr").length > 10`)
 	p.says("Connected")
+}
+
+// TestBrowserBlockedDeviceCodes looks at step 2 in a tenant that blocks device
+// codes, and goes on with the script.
+func TestBrowserBlockedDeviceCodes(t *testing.T) {
+	p := newPage(t, "")
+	base, sim := startDemo(t)
+	p.base = base
+	defer p.quiet()
+	tamper(t, http.MethodPatch, sim+"/_simulator/tenants/contosodental.onmicrosoft.com", `{"blockDeviceCode":"poll"}`)
+	p.open("/sign-in").fill("input[name=email]", "adele@contoso.example").fill("input[name=password]", demoPassword).press("Sign in").says("Dashboard")
+	p.open("/add-backup/microsoft365").press("Continue to Microsoft").says("simulated")
+	p.signInAtMicrosoft()
+	p.until("the code", `document.querySelector("#user-code")`).see("device-code")
+	address, err := eval[string](p, `document.querySelector("#device a").href`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	code, err := eval[string](p, `document.querySelector("#user-code").innerText`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.open(address).fill("input[name=otc]", code).press("Next").fill("input[name=login]", "admin@contosodental.onmicrosoft.com").fill("input[name=passwd]", "Contoso-2026").press("Sign in")
+	p.press("Continue").until("Microsoft's last page", `!document.body.innerText.includes("Are you trying")`)
+	p.open("/setup").until("the refusal", `document.body.innerText.includes("AADSTS53003")`).see("device-blocked")
+	p.press("Run the script instead").says("Download the PowerShell script").see("script-instead")
 }
