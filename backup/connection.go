@@ -35,9 +35,9 @@ type Connection struct {
 	OrgID        OrgID
 	Provider     Provider
 	Method       Method
-	TenantID     string // Microsoft's directory id, a lower-case GUID; unique over all organizations
-	TenantName   string // display name of the tenant
-	TenantDomain string // initial domain, like contoso.onmicrosoft.com
+	TenantID     string // Microsoft's directory id, a lower-case GUID; unique over all organizations. Of an IMAP server the connection's own
+	TenantName   string // display name of the tenant; the name of an IMAP server
+	TenantDomain string // initial domain, like contoso.onmicrosoft.com; the name of an IMAP server
 	Workloads    []Workload
 	Problem      Problem // what keeps the whole connection from working, zero if nothing
 	CreatedAt    time.Time

@@ -12,6 +12,9 @@
 //   - Acting: a partner's person working in an organization's portal, with a
 //     reason, for at most 60 minutes, on record.
 //   - Connection: an organization's tie to one provider (microsoft365, google, imap).
+//   - IMAP server: what an imap connection leads to; its accounts are what an
+//     admin entered, each a mailbox.
+//   - Master user: a user of an IMAP server that opens every account.
 //   - Method: how a connection is authorized: service principal or backup administrator.
 //   - Authorization: the wizard under way that makes or repairs a connection.
 //   - Workload: a kind of data that is backed up, with the permissions it needs.

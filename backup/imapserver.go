@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // IMAPSecurity is how the connection to an IMAP server is encrypted. Without
@@ -51,12 +52,18 @@ type IMAPServer struct {
 	Scope        string
 }
 
-// IMAPAccount is a mailbox on an IMAP server with what opens it.
+// IMAPAccount is a mailbox on an IMAP server with what opens it, and how the last
+// test of that went.
 type IMAPAccount struct {
 	MailboxID MailboxID
-	Address   string // what people call the mailbox
-	User      string // the name to sign in with
-	Secret    Secret // password or refresh token; empty with a master user
+	Address   string    // what people call the mailbox
+	User      string    // the name to sign in with
+	Secret    Secret    // password or refresh token; empty with a master user
+	Selected  bool      // it is backed up
+	TestedAt  time.Time // zero while the test waits or runs
+	Folders   int64
+	Messages  int64
+	Problem   Problem // why it can't be opened, zero if it can
 }
 
 // Address is host and port.

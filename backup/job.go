@@ -206,3 +206,13 @@ type ExportJob struct {
 
 // Kind names the job.
 func (ExportJob) Kind() string { return "export" }
+
+// TestIMAPJob signs in to the accounts of an IMAP connection that were not
+// tested yet.
+type TestIMAPJob struct {
+	OrgID        OrgID        `json:"org_id" river:"unique"`
+	ConnectionID ConnectionID `json:"connection_id" river:"unique"`
+}
+
+// Kind names the job.
+func (TestIMAPJob) Kind() string { return "test_imap" }

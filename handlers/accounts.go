@@ -91,7 +91,7 @@ func chosen(r *http.Request, accounts []backup.Mailbox) (ids []backup.MailboxID,
 		id := backup.MailboxID(value)
 		switch {
 		case !known[id]:
-			err = backup.FieldErrors{"account": "An account that you selected is no longer in the tenant. Look at the selection and save it again."}
+			err = backup.FieldErrors{"account": "An account that you selected is no longer there. Look at the selection and save it again."}
 		case !selected[id]:
 			selected[id] = true
 			ids = append(ids, id)

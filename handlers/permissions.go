@@ -47,6 +47,10 @@ func (s *Server) permissionsView(r *http.Request) (views.PermissionsView, error)
 		byConnection[c.ConnectionID] = c
 	}
 	for _, c := range connections {
+		if c.Provider != backup.ProviderMicrosoft365 {
+			v.Servers = append(v.Servers, c)
+			continue
+		}
 		v.Connections = append(v.Connections, views.PermissionsOf{Connection: c, Check: byConnection[c.ID], ClientID: s.mainClientID()})
 	}
 	return v, nil

@@ -91,7 +91,7 @@ func (s *Server) connectionAt(r *http.Request) (backup.Connection, []backup.SubA
 	if err != nil {
 		return conn, nil, err
 	}
-	if conn.ReadyAt.IsZero() || s.Microsoft == nil {
+	if conn.ReadyAt.IsZero() || s.Microsoft == nil || conn.Provider != backup.ProviderMicrosoft365 {
 		return conn, nil, backup.ErrNotFound
 	}
 	apps, err := s.Store.SubApplications(ctx, org, conn.ID)

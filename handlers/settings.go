@@ -74,13 +74,20 @@ func (s *Server) connectionStates(ctx context.Context, org backup.OrgID) ([]view
 }
 
 // connectionViews is connectionStates with the sub-applications and what was
-// asked for.
+// asked for, or the settings of an IMAP server without its secrets.
 func (s *Server) connectionViews(ctx context.Context, org backup.OrgID) ([]views.Connection, error) {
 	list, err := s.connectionStates(ctx, org)
 	if err != nil {
 		return nil, err
 	}
 	for i := range list {
+		if list[i].Provider == backup.ProviderIMAP {
+			if list[i].IMAP, err = s.Store.IMAPServer(ctx, org, list[i].ID); err != nil {
+				return nil, fmt.Errorf("read IMAP server: %w", err)
+			}
+			list[i].IMAP.MasterPassword, list[i].IMAP.ClientSecret = nil, nil
+			continue
+		}
 		list[i].Permissions = backup.PermissionsOf(list[i].Method, list[i].Workloads)
 		if list[i].Applications, err = s.Store.SubApplications(ctx, org, list[i].ID); err != nil {
 			return nil, fmt.Errorf("read sub-applications: %w", err)

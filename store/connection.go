@@ -36,10 +36,11 @@ func (s *Store) Connection(ctx context.Context, org backup.OrgID, id backup.Conn
 }
 
 // ConnectionsListedBefore returns the completed connections of all
-// organizations whose accounts were listed before a time.
+// organizations whose accounts were listed before a time. Those of an IMAP server
+// are what an admin entered: there is nothing to list.
 func (s *Store) ConnectionsListedBefore(ctx context.Context, t time.Time) ([]backup.Connection, error) {
 	return collect(ctx, s.read, scanConnection, `SELECT `+connectionColumns+` FROM connections
-		WHERE ready_at > 0 AND listed_at < $1 ORDER BY listed_at LIMIT 100`, millis(t))
+		WHERE ready_at > 0 AND listed_at < $1 AND provider <> 'imap' ORDER BY listed_at LIMIT 100`, millis(t))
 }
 
 // SaveConnection makes or replaces a connection. A tenant that another
@@ -60,7 +61,11 @@ func (s *Store) saveConnection(ctx context.Context, tx *sql.Tx, c backup.Connect
 	if err != nil {
 		return fmt.Errorf("save connection: %w", err)
 	}
-	return s.record(ctx, tx, by, c.OrgID, "connection.save", c.TenantDomain, "tenant "+c.TenantID)
+	detail := "tenant " + c.TenantID
+	if c.Provider == backup.ProviderIMAP {
+		detail = "IMAP server"
+	}
+	return s.record(ctx, tx, by, c.OrgID, "connection.save", c.TenantDomain, detail)
 }
 
 // SetConnectionProblem says what keeps a whole connection from working, or
@@ -79,7 +84,7 @@ func (s *Store) SetConnectionListed(ctx context.Context, org backup.OrgID, id ba
 // sub-applications, role and accounts. One in use is backup.ErrNotFound.
 func (s *Store) DeleteConnection(ctx context.Context, org backup.OrgID, id backup.ConnectionID) error {
 	return s.inTx(ctx, func(tx *sql.Tx) error {
-		for _, table := range []string{"permission_checks", "sub_applications", "custom_roles", "mailboxes"} {
+		for _, table := range []string{"permission_checks", "sub_applications", "custom_roles", "imap_accounts", "imap_servers", "mailboxes"} {
 			query := `DELETE FROM ` + table + ` WHERE org_id = $1 AND connection_id = $2 ` + //nolint:gosec // a fixed list of tables
 				`AND EXISTS (SELECT 1 FROM connections c WHERE c.id = $2 AND c.ready_at = 0)`
 			if _, err := tx.ExecContext(ctx, query, org, id); err != nil {

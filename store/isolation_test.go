@@ -25,6 +25,8 @@ type theirs struct {
 	auth    backup.Authorization
 	run     backup.Run
 	restore backup.Restore
+	imap    backup.Connection
+	account backup.IMAPAccount
 }
 
 func fillTheirs(t *testing.T, st *store.Store) theirs {
@@ -40,6 +42,13 @@ func fillTheirs(t *testing.T, st *store.Store) theirs {
 	v.conn, v.mailbox = conn, boxes["a"]
 	v.app = backup.SubApplication{ID: "APP", OrgID: v.w.Contoso.ID, ConnectionID: conn.ID, Workload: backup.WorkloadMail, DisplayName: "Mail", State: backup.ApplicationReady, PrivateKey: backup.Secret("key")}
 	must(st.SaveSubApplication(ctx, v.app))
+	var imapErr error
+	v.imap, imapErr = st.CreateIMAPConnection(ctx, backup.IMAPServer{Host: "imap.contoso.example", Port: 993, Security: backup.IMAPTLS, SignIn: backup.IMAPPassword},
+		[]backup.IMAPAccount{{Address: "ada@contoso.example", User: "ada", Secret: backup.Secret("secret of ada")}}, v.w.Ada)
+	must(imapErr)
+	accounts, imapErr := st.IMAPAccounts(ctx, v.w.Contoso.ID, v.imap.ID)
+	must(imapErr)
+	v.account = accounts[0]
 	v.role = backup.CustomRole{OrgID: v.w.Contoso.ID, ConnectionID: conn.ID, State: backup.RolePending}
 	must(st.SaveCustomRole(ctx, &v.role))
 	var err error
@@ -97,8 +106,38 @@ func TestAnotherOrganizationReachesNothing(t *testing.T) {
 			"UpsertMailboxes": func(ctx context.Context) error {
 				return st.UpsertMailboxes(ctx, me, v.conn.ID, []backup.Mailbox{storetest.Account("b")})
 			},
-			"StartRun": func(ctx context.Context) error { return st.StartRun(ctx, newRun) },
-			"BeatRun":  func(ctx context.Context) error { return st.BeatRun(ctx, run) },
+			"StartRun":    func(ctx context.Context) error { return st.StartRun(ctx, newRun) },
+			"BeatRun":     func(ctx context.Context) error { return st.BeatRun(ctx, run) },
+			"IMAPServer":  func(ctx context.Context) error { return one(st.IMAPServer(ctx, me, v.imap.ID)) },
+			"IMAPAccount": func(ctx context.Context) error { return one(st.IMAPAccount(ctx, me, v.imap.ID, v.account.MailboxID)) },
+			"IMAPAccounts": func(ctx context.Context) error {
+				list, err := st.IMAPAccounts(ctx, me, v.imap.ID)
+				if err == nil && len(list) == 0 {
+					err = backup.ErrNotFound
+				}
+				return err
+			},
+			"SaveIMAPServer": func(ctx context.Context) error {
+				return st.SaveIMAPServer(ctx, backup.IMAPServer{OrgID: me, ConnectionID: v.imap.ID, Host: "evil.example", Port: 993, Security: backup.IMAPTLS, SignIn: backup.IMAPPassword}, by)
+			},
+			"AddIMAPAccounts": func(ctx context.Context) error {
+				return one(st.AddIMAPAccounts(ctx, backup.Connection{OrgID: me, ID: v.imap.ID}, []backup.IMAPAccount{{Address: "x@y.example", User: "x"}}, by))
+			},
+			"SaveIMAPAccount": func(ctx context.Context) error {
+				return st.SaveIMAPAccount(ctx, backup.Connection{OrgID: me, ID: v.imap.ID}, backup.IMAPAccount{MailboxID: v.account.MailboxID, User: "x"}, by)
+			},
+			"SetIMAPTested": func(ctx context.Context) error { return st.SetIMAPTested(ctx, me, v.account) },
+			"KeepIMAPToken": func(ctx context.Context) error {
+				return st.KeepIMAPToken(ctx, me, v.account.MailboxID, backup.Secret("x"))
+			},
+			"StartIMAPBackup": func(ctx context.Context) error {
+				err := st.StartIMAPBackup(ctx, backup.Connection{OrgID: me, ID: v.imap.ID}, []backup.MailboxID{v.account.MailboxID}, by)
+				if _, refused := errors.AsType[backup.FieldErrors](err); refused {
+					err = backup.ErrNotFound
+				}
+				return err
+			},
+			"DeleteConnection, of an IMAP server": func(ctx context.Context) error { return st.DeleteConnection(ctx, me, v.imap.ID) },
 			"StartRestore": func(ctx context.Context) error {
 				return one(st.StartRestore(ctx, backup.Restore{OrgID: me, MailboxID: v.mailbox.ID, Snapshot: 1, Scope: backup.RestoreMailbox, TargetID: v.mailbox.ID, Place: backup.PlaceOriginal}, by))
 			},

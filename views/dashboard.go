@@ -260,8 +260,20 @@ func (v Status) causesBeside() (rest []Cause, concerned map[string]int) {
 func remedy(kind backup.ProblemKind) (path, text string) {
 	switch kind {
 	case backup.ProblemApplicationGone, backup.ProblemApplicationOff, backup.ProblemCredential, backup.ProblemConsentMissing, backup.ProblemPermission,
-		backup.ProblemPolicy, backup.ProblemSignInExpired, backup.ProblemRoleChanged, backup.ProblemRolePending, backup.ProblemWrongTenant, backup.ProblemNoExchange:
+		backup.ProblemPolicy, backup.ProblemSignInExpired, backup.ProblemRoleChanged, backup.ProblemRolePending, backup.ProblemWrongTenant, backup.ProblemNoExchange,
+		backup.ProblemPassword, backup.ProblemCertificate:
 		return "/settings/credentials", "See Credentials"
 	}
 	return "/dashboard?status=failing", "See the failing mailboxes"
+}
+
+// choosePath is where mailboxes are chosen when none is: at a server that was
+// just entered, or among all accounts.
+func (v Dashboard) choosePath() string {
+	for _, c := range v.Connections {
+		if c.Provider == backup.ProviderIMAP && c.ReadyAt.IsZero() {
+			return imapPath(c.Connection)
+		}
+	}
+	return "/accounts"
 }

@@ -71,9 +71,13 @@ func statusWhy(m backup.Mailbox, now time.Time) string {
 	}
 	switch m.Status {
 	case backup.StatusProtected:
-		say("Licensed and active, and the last backup succeeded%s.", since)
+		if m.Licence == backup.LicenceNotNeeded {
+			say("The last backup succeeded%s.", since)
+		} else {
+			say("Licensed and active, and the last backup succeeded%s.", since)
+		}
 		if m.DamagedItems > 0 {
-			say("%s could not be read at Microsoft; each run tries again. Everything else is safe.", plural(m.DamagedItems, "message", "messages"))
+			say("%s could not be read at the provider; each run tries again. Everything else is safe.", plural(m.DamagedItems, "message", "messages"))
 		}
 	case backup.StatusPending:
 		if m.Running {
@@ -92,7 +96,7 @@ func statusWhy(m backup.Mailbox, now time.Time) string {
 		say("%s", deactivatedWhy(m)+since+".")
 		say("Backups have stopped. What is backed up stays.")
 	case backup.StatusEmpty:
-		say("No messages at Microsoft%s.", since)
+		say("No messages there%s.", since)
 		say("It uses no licence, is checked daily, and becomes active by itself as soon as there is mail.")
 	}
 	if !m.NextRunAt.IsZero() && !m.Running {

@@ -17,6 +17,7 @@ type PermissionsOf struct {
 // PermissionsView is the permissions page.
 type PermissionsView struct {
 	Connections []PermissionsOf
+	Servers     []backup.Connection // at which there are no permissions to ask for
 	MayChange   bool
 	Now         time.Time
 }

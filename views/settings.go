@@ -22,6 +22,7 @@ type Connection struct {
 	Role         backup.CustomRole // zero if there is none
 	Permissions  []backup.Permission
 	Check        backup.PermissionCheck // zero before the first one
+	IMAP         backup.IMAPServer      // of an IMAP server, where its settings are shown
 }
 
 // Credentials is how an organization is connected.
@@ -39,14 +40,17 @@ func methodName(m backup.Method) string {
 	case backup.MethodBackupAdministrator:
 		return "Backup administrator (legacy)"
 	}
-	return string(m)
+	return "IMAP server"
 }
 
 func methodShort(m backup.Method) string {
-	if m == backup.MethodServicePrincipal {
+	switch m {
+	case backup.MethodServicePrincipal:
 		return "connected by service principal"
+	case backup.MethodBackupAdministrator:
+		return "connected by backup administrator"
 	}
-	return "connected by backup administrator"
+	return "IMAP server"
 }
 
 func providerName(p backup.Provider) string {

@@ -102,8 +102,14 @@ func (w *backUp) finish(ctx context.Context, conn backup.Connection, run backup.
 		w.Ended(run)
 	}
 	err := w.Store.FinishRun(ctx, run, func(m *backup.Mailbox) { w.settle(m, run, result) })
-	if err != nil || run.State != backup.RunFailed {
+	if err != nil {
 		return err
+	}
+	if conn.Provider == backup.ProviderIMAP {
+		return w.settleIMAP(ctx, conn, run)
+	}
+	if run.State != backup.RunFailed {
+		return nil
 	}
 	if !concernsConnection(run.Problem.Kind) && (run.Problem.Kind != backup.ProblemPermission || !conn.ByMainApplication()) {
 		return nil

@@ -88,7 +88,7 @@ func (r *Runner) send(ctx context.Context, n backup.Notification) error {
 // subjects are the first words of each kind of message.
 var subjects = map[backup.NotificationKind]string{
 	backup.NotifyRolePending: "Custom role still pending", backup.NotifyBackupFailing: "Backup failing for 24 hours",
-	backup.NotifyConnectionProblem: "Microsoft 365 needs your attention", backup.NotifyPermissionDrift: "Permissions differ from what was asked for",
+	backup.NotifyConnectionProblem: "A connection needs your attention", backup.NotifyPermissionDrift: "Permissions differ from what was asked for",
 	backup.NotifyMigrationDone: "Migration complete", backup.NotifyCredentialsExpire: "A certificate is about to end", backup.NotifyWeeklySummary: "Your week of backups", backup.NotifyActingAsked: "Your provider asks to act for you",
 	backup.NotifyDamage: "Backed-up data is damaged or could not be checked",
 }

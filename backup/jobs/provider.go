@@ -29,6 +29,8 @@ func (r *Runner) provider(conn backup.Connection) (provider, error) {
 	switch conn.Provider {
 	case backup.ProviderMicrosoft365:
 		return microsoft365{r}, nil
+	case backup.ProviderIMAP:
+		return imapServers{r}, nil
 	}
 	return nil, fmt.Errorf("connection %s: nothing backs up provider %q", conn.ID, conn.Provider)
 }

@@ -126,6 +126,7 @@ func (r *Runner) config(holder string) *river.Config {
 	river.AddWorker(workers, &removeApplications{Runner: r})
 	river.AddWorker(workers, &checkPermissions{Runner: r})
 	river.AddWorker(workers, &rollCertificate{Runner: r})
+	river.AddWorker(workers, &testIMAP{Runner: r})
 	river.AddWorker(workers, &backUp{Runner: r})
 	river.AddWorker(workers, &notify{Runner: r})
 	river.AddWorker(workers, &letter{Runner: r})

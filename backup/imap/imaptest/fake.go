@@ -3,6 +3,7 @@ package imaptest
 import (
 	"bufio"
 	"crypto/tls"
+	"encoding/base64"
 	"fmt"
 	"io"
 	"net"
@@ -266,4 +267,9 @@ func Contains(set string, uid uint32) bool {
 		}
 		return uint64(uid) >= from && uint64(uid) <= to
 	})
+}
+
+// PlainResponse is what a client sends to sign in by AUTH=PLAIN.
+func PlainResponse(user, password string) string {
+	return base64.StdEncoding.EncodeToString([]byte("\x00" + user + "\x00" + password))
 }
