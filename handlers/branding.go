@@ -173,9 +173,17 @@ func (s *Server) showBrandFile(w http.ResponseWriter, r *http.Request) error {
 	return backup.ErrNotFound
 }
 
-// showStorage shows where backed-up data lies and how much there is.
+// showStorage shows where backed-up data lies, how much there is, and what would
+// bring it back.
 func (s *Server) showStorage(w http.ResponseWriter, r *http.Request) error {
-	v := views.Storage{}
+	recovery, err := s.Store.Recovery(r.Context())
+	if err != nil {
+		return fmt.Errorf("read what recovers: %w", err)
+	}
+	return s.storagePage(w, r, http.StatusOK, views.Storage{Recovery: recovery, Recipient: recovery.Recipient})
+}
+
+func (s *Server) storagePage(w http.ResponseWriter, r *http.Request, status int, v views.Storage) error {
 	if s.Storage != nil {
 		v.Place, v.Free, v.Total = s.Storage()
 	}
@@ -185,7 +193,7 @@ func (s *Server) showStorage(w http.ResponseWriter, r *http.Request) error {
 			return fmt.Errorf("read the copy of the repository: %w", err)
 		}
 		replica.Place = s.ReplicaPlace // also before the first one
-		v.Replica, v.Now = &replica, time.Now()
+		v.Replica = &replica
 	}
 	sizes, err := s.Store.OrganizationSizes(r.Context(), actor(r).Partner.ID)
 	if err != nil {
@@ -197,7 +205,28 @@ func (s *Server) showStorage(w http.ResponseWriter, r *http.Request) error {
 	if v.Checks, err = s.checks(r); err != nil {
 		return err
 	}
-	return s.render(w, r, http.StatusOK, views.StoragePage(s.frame(w, r, "Storage"), v))
+	v.Now = time.Now()
+	return s.render(w, r, status, views.StoragePage(s.frame(w, r, "Storage"), v))
+}
+
+// saveRecovery saves whom the daily copies of the database are encrypted for.
+func (s *Server) saveRecovery(w http.ResponseWriter, r *http.Request) error {
+	recipient := strings.TrimSpace(r.PostFormValue("recipient"))
+	err := s.Store.SetRecoveryRecipient(r.Context(), recipient, actor(r))
+	if fields, ok := errors.AsType[backup.FieldErrors](err); ok {
+		v := views.Storage{Recipient: recipient, Fields: fields}
+		if strings.Contains(strings.ToUpper(recipient), "SECRET") {
+			v.Recipient = "" // a secret key must not come back on a page
+		}
+		if v.Recovery, err = s.Store.Recovery(r.Context()); err != nil {
+			return fmt.Errorf("read what recovers: %w", err)
+		}
+		return s.storagePage(w, r, http.StatusUnprocessableEntity, v)
+	}
+	if err != nil {
+		return err
+	}
+	return s.redirect(w, r, "/partner/settings/storage", "Saved. A copy of the database is made right away.")
 }
 
 // isMultipart says whether a form comes with files.

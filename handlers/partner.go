@@ -28,6 +28,13 @@ func (s *Server) listOrganizations(w http.ResponseWriter, r *http.Request) error
 		return err
 	}
 	v := views.Organizations{Search: strings.TrimSpace(r.FormValue("q")), Any: len(all) > 0, MayCreate: a.Role == backup.RoleOwner}
+	if v.MayCreate && v.Any {
+		recovery, err := s.Store.Recovery(r.Context())
+		if err != nil {
+			return fmt.Errorf("read what recovers: %w", err)
+		}
+		v.Unrecoverable = !recovery.Recoverable()
+	}
 	found := matching(all, v.Search)
 	v.Of = map[string]int{"": len(found)}
 	for _, o := range found {

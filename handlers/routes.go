@@ -108,6 +108,7 @@ func (s *Server) routes() []route {
 		{owner, "GET /partner/settings/storage", s.showStorage},
 		{owner, "GET /partner/settings/storage/checks", s.showChecks},
 		{owner, "POST /partner/settings/storage/{id}/check", s.checkNow},
+		{owner, "POST /partner/settings/storage", s.saveRecovery},
 		{partner, "GET /partner/support", s.showSupport},
 		{owner, "GET /partner/tokens", s.showTokens},
 		{owner, "POST /partner/tokens", s.createToken},

@@ -68,7 +68,7 @@ func kitLeavesOut(table string) bool {
 			return true
 		}
 	}
-	return slices.Contains([]string{"keyset", "web_sessions", "sign_in_failures", "workers", "runs", "upkeep", "pack_checks"}, table)
+	return slices.Contains([]string{"keyset", "recovery", "web_sessions", "sign_in_failures", "workers", "runs", "upkeep", "pack_checks"}, table)
 }
 
 // WriteKit writes what has to survive the loss of the database: all keys of the

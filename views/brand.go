@@ -42,6 +42,9 @@ type Storage struct {
 	Now           time.Time
 	Organizations []OrganizationSize
 	Checks        Checks
+	Recovery      backup.Recovery
+	Recipient     string // as it was typed
+	Fields        backup.FieldErrors
 }
 
 // OrganizationSize is what one organization has backed up.

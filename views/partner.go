@@ -21,6 +21,9 @@ type Organizations struct {
 	MayCreate bool
 	Only      string         // one of OrganizationNeeds, or "" for all
 	Of        map[string]int // how many are found of each of OrganizationNeeds, and with "" in all
+	// Unrecoverable says that nothing away from the server would open the backups,
+	// to who can change that.
+	Unrecoverable bool
 }
 
 // Groups of organizations that need somebody.
@@ -183,7 +186,8 @@ var activityNames = map[string]string{ //nolint:gosec // names of actions, one o
 	"authorization.start": "Started an authorization", "authorization.abandon": "Gave up an authorization",
 	"mailbox.deactivate": "Deactivated a mailbox", "mailbox.reactivate": "Reactivated a mailbox", "mailbox.back_up_now": "Started a backup",
 	"item.preview": "Looked at a message", "item.download": "Downloaded a message", "folder.download": "Downloaded a folder",
-	"export.start": "Started an export", "export.done": "Finished an export", "export.failed": "An export failed", "export.cancel": "Cancelled an export",
+	"recovery.recipient": "Changed the offline recovery key",
+	"export.start":       "Started an export", "export.done": "Finished an export", "export.failed": "An export failed", "export.cancel": "Cancelled an export",
 	"export.delete": "Deleted an export", "export.download": "Downloaded an export",
 	"permissions.check": "Checked the permissions", "permissions.proof": "Downloaded the proof of permissions", "certificate.change": "Changed a certificate by itself",
 	"authorization.done": "Completed an authorization",

@@ -1,17 +1,21 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"filippo.io/age"
 
 	"holdfast/backup/engine"
+	"holdfast/backup/jobs"
+	"holdfast/backup/repo"
 	"holdfast/store"
 )
 
@@ -52,6 +56,7 @@ func keyGenerate(args []string, getenv func(string) string, stdout, stderr io.Wr
 // kitFlags say which kit, and how it is encrypted.
 type kitFlags struct {
 	file, recipient, identity, passphrase string
+	fromRepository                        bool // the newest copy in the repository, which the kit or the key opens
 }
 
 func (k *kitFlags) flags(fs flagSet, reading bool) {
@@ -79,7 +84,7 @@ func (k *kitFlags) phrase() (string, error) {
 }
 
 func (k *kitFlags) complete(other, flag string) error {
-	if k.file == "" {
+	if k.file == "" && !k.fromRepository {
 		return errors.New("say where the recovery kit is: -kit FILE")
 	}
 	if (other == "") == (k.passphrase == "") {
@@ -127,6 +132,63 @@ func (k *kitFlags) open() (io.Reader, func(), error) {
 	return r, func() { f.Close() }, nil
 }
 
+// openCopy opens the newest copy of the portal's database in a repository that is
+// whole, with the recovery key or what a kit holds.
+func (k *kitFlags) openCopy(ctx context.Context, where place, stdout io.Writer) (io.Reader, error) {
+	identities, err := k.copyIdentities()
+	if err != nil {
+		return nil, err
+	}
+	storage, err := where.open(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("open the repository: %w", err)
+	}
+	files := repo.Files{Storage: storage}
+	names, err := files.Names(ctx, jobs.PortalFolder)
+	if err != nil {
+		return nil, fmt.Errorf("list the copies in %s: %w", where, err)
+	}
+	if len(names) == 0 {
+		return nil, fmt.Errorf("%s holds no copy of the portal's database: import a recovery kit without -from-repository", where)
+	}
+	var first error
+	for _, name := range slices.Backward(names) {
+		in, err := store.OpenPortalCopy(func() (io.Reader, error) {
+			f, err := files.Open(ctx, name)
+			if err != nil {
+				return nil, err
+			}
+			return bufio.NewReaderSize(io.NewSectionReader(f, 0, f.Size()), 1<<20), nil
+		}, identities...)
+		if err == nil {
+			_, err = fmt.Fprintf(stdout, "opened %s\n", name)
+			return in, err
+		}
+		if first == nil {
+			first = fmt.Errorf("%s: %w", name, err)
+		}
+	}
+	return nil, fmt.Errorf("none of the %d copies opens with this key or kit: %w", len(names), first)
+}
+
+// copyIdentities opens copies: the recovery key that they are encrypted for, or
+// the keyset in a kit.
+func (k *kitFlags) copyIdentities() ([]age.Identity, error) {
+	if k.file == "" {
+		if k.identity == "" {
+			return nil, errors.New("say what opens the copy: -identity-file with the recovery key, or -kit with a kit and what opens that")
+		}
+		return k.identities()
+	}
+	kit, done, err := k.open()
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	identity, err := store.KitIdentity(kit)
+	return []age.Identity{identity}, err
+}
+
 func (k *kitFlags) identities() ([]age.Identity, error) {
 	if k.passphrase != "" {
 		phrase, err := k.phrase()
@@ -158,6 +220,9 @@ func keyExport(ctx context.Context, args []string, getenv func(string) string, s
 		kit, err := writeKitFile(ctx, st, k.file, to)
 		if err != nil {
 			return err
+		}
+		if err := st.NoteKit(ctx, kit.MadeAt); err != nil {
+			return fmt.Errorf("note that a kit was written: %w", err)
 		}
 		return printKit(stdout, "written", kit)
 	})
@@ -225,17 +290,26 @@ func keyImport(ctx context.Context, args []string, getenv func(string) string, s
 	fs := newFlagSet("key import", stderr)
 	c.flags(fs)
 	k.flags(fs, true)
+	fs.BoolVar(&k.fromRepository, "from-repository", false, "import the newest copy of the portal's database in the repository; the recovery key opens it, or an older kit")
 	if err := parse(fs, args, getenv); err != nil {
 		return err
 	}
 	if err := c.complete(); err != nil {
 		return err
 	}
-	in, done, err := k.open()
+	var in io.Reader
+	var err error
+	if k.fromRepository {
+		in, err = k.openCopy(ctx, c.place, stdout)
+	} else {
+		var done func()
+		if in, done, err = k.open(); err == nil {
+			defer done()
+		}
+	}
 	if err != nil {
 		return err
 	}
-	defer done()
 	root, err := rootKey(c.KeyFile)
 	if err != nil {
 		return err

@@ -15,6 +15,7 @@ import (
 
 	"holdfast/backup"
 	"holdfast/backup/engine"
+	"holdfast/backup/jobs"
 	"holdfast/store"
 	"holdfast/store/storetest"
 )
@@ -165,4 +166,116 @@ func contents(t *testing.T, st *store.Store, eng *engine.Engine, org backup.OrgI
 		all[item.Subject] = b.String()
 	}
 	return all
+}
+
+// TestPortalCopyBringsEverythingBack loses database and root key, and gets
+// everything back from the repository alone with the offline recovery key, or
+// with a kit that is older than a mailbox.
+func TestPortalCopyBringsEverythingBack(t *testing.T) {
+	data, away := filepath.Join(t.TempDir(), "data"), t.TempDir()
+	mail := letters{"Subject: one\r\n\r\nfirst\r\n", "Subject: two\r\n\r\nsecond"}
+	identity, kit, phrase := filepath.Join(away, "recovery.key"), filepath.Join(away, "kit.age"), filepath.Join(away, "phrase")
+	printed := mustRun(t, "key", "generate")
+	_, recipient, _ := strings.Cut(printed, "public key: ")
+	recipient, _, _ = strings.Cut(recipient, "\n")
+	for name, text := range map[string]string{identity: printed, phrase: "a long enough passphrase"} {
+		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	st, _ := openAt(t, data)
+	w := storetest.Fill(t, st)
+	if err := st.SetRecoveryRecipient(t.Context(), "AGE-SECRET-KEY-1", w.Owner); err == nil {
+		t.Error("a secret key is taken as a recipient")
+	}
+	if err := st.SetRecoveryRecipient(t.Context(), recipient, w.Owner); err != nil {
+		t.Fatal(err)
+	}
+	if err := st.Close(); err != nil {
+		t.Fatal(err)
+	}
+	mustRun(t, "key", "export", "-data", data, "-kit", kit, "-passphrase-file", phrase)
+
+	// A mailbox that the kit does not know, and a copy that does.
+	st, eng := openAt(t, data)
+	if r, err := st.Recovery(t.Context()); err != nil || !r.Recoverable() || r.KitAt.IsZero() {
+		t.Errorf("Recovery = %+v, %v; want the kit to be known", r, err)
+	}
+	_, accounts := storetest.Connect(t, st, w.Ada, "tenant-1", storetest.Account("a"))
+	mailbox := accounts["a"].ID
+	if _, err := eng.Backup(t.Context(), engine.Job{Org: w.Contoso.ID, Mailbox: mailbox, Source: mail}); err != nil {
+		t.Fatal(err)
+	}
+	before := contents(t, st, eng, w.Contoso.ID, mailbox)
+	log, _, err := st.Activity(t.Context(), "", w.Contoso.ID, store.ActivityQuery{Page: 1, Size: 100})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := st.Close(); err != nil {
+		t.Fatal(err)
+	}
+	copyPortal(t, data)
+
+	for name, with := range map[string][]string{"recovery key": {"-identity-file", identity}, "older kit": {"-kit", kit, "-passphrase-file", phrase}} {
+		t.Run(name, func(t *testing.T) {
+			fresh := filepath.Join(t.TempDir(), "fresh")
+			place := []string{"-data", fresh, "-repository", filepath.Join(data, "repository")}
+			if out := mustRun(t, append(append([]string{"key", "import", "-from-repository"}, place...), with...)...); !strings.Contains(out, "1 mailboxes") {
+				t.Errorf("key import says %q", out)
+			}
+			mustRun(t, append([]string{"rebuild"}, place...)...)
+			mustRun(t, append([]string{"audit", "verify"}, place...)...)
+			c := config{Data: fresh, Repository: filepath.Join(data, "repository")}
+			if err := c.complete(); err != nil {
+				t.Fatal(err)
+			}
+			st, eng, _, err := openData(t.Context(), c, slog.New(slog.DiscardHandler))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer st.Close()
+			after := contents(t, st, eng, w.Contoso.ID, mailbox)
+			for subject, text := range before {
+				if after[subject] != text {
+					t.Errorf("%s: %d bytes came back instead of %d", subject, len(after[subject]), len(text))
+				}
+			}
+			if again, _, err := st.Activity(t.Context(), "", w.Contoso.ID, store.ActivityQuery{Page: 1, Size: 100}); err != nil || len(again) < len(log) {
+				t.Errorf("%d entries of activity came back instead of %d (%v)", len(again), len(log), err)
+			}
+		})
+	}
+	stranger := filepath.Join(away, "other.key")
+	if err := os.WriteFile(stranger, []byte(mustRun(t, "key", "generate")), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := ran(t, "key", "import", "-from-repository", "-data", filepath.Join(away, "x"), "-repository", filepath.Join(data, "repository"), "-identity-file", stranger); err == nil {
+		t.Error("another recovery key opens the copy")
+	}
+}
+
+// copyPortal lets a worker run until it has copied the database.
+func copyPortal(t *testing.T, data string) {
+	t.Helper()
+	st, eng := openAt(t, data)
+	defer st.Close()
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	runner := &jobs.Runner{Store: st, Engine: eng, Every: time.Hour, Workers: 1, Log: slog.New(slog.DiscardHandler)}
+	done := make(chan error, 1)
+	go func() { done <- runner.Run(ctx) }()
+	for {
+		r, err := st.Recovery(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !r.CopiedAt.IsZero() {
+			break
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	stop()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
 }
