@@ -157,3 +157,38 @@ func TestSignInsThatWorkHoldNobodyBack(t *testing.T) {
 		}
 	}
 }
+
+// Each change of something that was there before says what it was and what it is.
+func TestEntriesSayBeforeAndAfter(t *testing.T) {
+	p := newPortal(t)
+	mailbox := p.connect("Contoso Dental", account{name: "Megan", status: backup.StatusProtected})["Megan"]
+	contoso := p.orgs["Contoso Dental"].ID
+	dana, adele := p.as(danaMail), p.as(adeleMail)
+	lee := string(p.people[leeMail].ID)
+	for _, c := range []struct {
+		b    *browser
+		path string
+		form url.Values
+		org  backup.OrgID
+		kind string
+		want string
+	}{
+		{adele, "/settings", url.Values{"name": {"Contoso Smiles"}}, contoso, "organization.rename", "before: Contoso Dental, after: Contoso Smiles"},
+		{adele, "/settings/acting", url.Values{"forbid_acting": {"on"}}, contoso, "organization.acting", "before: with a reason, at any time, after: only with leave"},
+		{adele, "/settings/users/" + lee + "/role", url.Values{"role": {"admin"}}, contoso, "person.role", "before: viewer, after: admin"},
+		{adele, "/settings/users/" + lee + "/remove", url.Values{"confirm": {"yes"}}, contoso, "person.remove", "before: admin, after: removed"},
+		{adele, "/mailboxes/" + string(mailbox.ID) + "/deactivate", nil, contoso, "mailbox.deactivate", "before: protected, after: deactivated"},
+		{adele, "/mailboxes/" + string(mailbox.ID) + "/reactivate", nil, contoso, "mailbox.reactivate", "before: deactivated, after: active"},
+		{adele, "/settings/factor", url.Values{"require_factor": {"on"}}, contoso, "organization.require_factor", "before: optional, after: required"},
+		{dana, "/partner/organizations/" + string(contoso) + "/features", url.Values{"manual_role": {"on"}}, contoso, "organization.manual_role", "before: automated, after: manual"},
+		{dana, "/partner/settings/branding", url.Values{"name": {"Vault"}, "color": {"#1a3fa0"}}, "", "branding.save", "name before: nothing, after: Vault; colour before: nothing, after: #1a3fa0"},
+	} {
+		res, doc := c.b.post(c.path, c.form)
+		if res.StatusCode != http.StatusSeeOther {
+			t.Fatalf("POST %s = %d: %s", c.path, res.StatusCode, text(doc.Find("main")))
+		}
+		if got := p.entries(c.org, c.kind); len(got) == 0 || !strings.Contains(got[0], c.want) {
+			t.Errorf("%s: %q, want %q", c.kind, got, c.want)
+		}
+	}
+}
