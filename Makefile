@@ -44,6 +44,15 @@ check: generate
 	$(LINT) run
 	go test ./...
 
+# Every decoder for FUZZTIME each: `make fuzz FUZZTIME=10m`.
+FUZZTIME ?= 10s
+fuzz:
+	@set -e; for package in ./backup/repo ./backup/engine ./store ./handlers ./handlers/export ./handlers/preview; do \
+		for name in $$(go test -list '^Fuzz' $$package | grep '^Fuzz'); do \
+			echo "== $$package $$name"; go test -run '^$$' -fuzz "^$$name$$" -fuzztime $(FUZZTIME) $$package; \
+		done; \
+	done
+
 bench:
 	go test -run '^$$' -bench . -benchtime 1x -count 1 ./backup/repo ./backup/engine ./backup/jobs ./handlers ./cmd/holdfast
 

@@ -32,8 +32,7 @@
 //   - Restore: messages of a snapshot that are put back into a mailbox.
 //   - Restore permission: Microsoft's leave to write into mailboxes; an
 //     administrator gives it for restores, and it is given back after them.
-//   - Upkeep: work on an organization's repository: restore tests, checks,
-//     repair, a new key, a new catalog.
+//   - Upkeep: work on an organization's repository: restore tests and checks.
 //   - Damage: something in the repository that is not what was written.
 //   - Export: messages as a file for a person, made in the background and kept
 //     encrypted until it expires.

@@ -81,7 +81,7 @@ type Damage struct {
 
 // ProblemDamage is what people read when a check found damage.
 const ProblemDamage = "A check found damage in the backup storage. What is damaged is listed by name; everything else can be restored. " +
-	"Check the disk or bucket first, then select Repair: Holdfast reads what is damaged from the mailboxes again where it is still there."
+	"Whoever runs this Holdfast should check the disk or bucket, and copy damaged objects back from a replica or another copy, under the same names. The next check finds that they are whole."
 
 // How often the data of a pack is looked at, at least. A check looks sooner at
 // some of them, so that not all are due on the same day.

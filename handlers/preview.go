@@ -64,7 +64,7 @@ func (s *Server) whyUnreadable(ctx context.Context, m backup.Mailbox, item backu
 		return "", err
 	}
 	return "The content of this message is damaged in the backup since " + d.FoundAt.Format("2 January 2006, 15:04 UTC") + ". Other messages are fine. " +
-		"Whoever runs this Holdfast was told and can repair it, if the message is still in the mailbox.", nil
+		"Whoever runs this Holdfast is told, and can put it back from a copy of the backup storage.", nil
 }
 
 // damaged says why there is no content, "" if there is.

@@ -3,11 +3,13 @@ package store
 import (
 	"context"
 	"crypto/rand"
+	"database/sql"
 	"errors"
 	"fmt"
 	"time"
 
 	"holdfast/backup"
+	"holdfast/backup/repo"
 )
 
 // repositoryKeySize is the length of a repository key in bytes.
@@ -41,6 +43,15 @@ func (s *Store) repositoryKey(ctx context.Context, tenant, source string, epoch 
 	const query = `SELECT key_sealed FROM repository_keys WHERE org_id = $1 AND source = $2 AND epoch = $3`
 	sealed, err := one(ctx, s.read, scanValue[[]byte], query, tenant, source, epoch)
 	if errors.Is(err, backup.ErrNotFound) {
+		// Only what is written from now on may need a new key. A damaged header names
+		// any epoch, and keys that are gone stay gone.
+		now, epochErr := s.Epoch(ctx, tenant)
+		if epochErr != nil {
+			return nil, epochErr
+		}
+		if epoch != now {
+			return nil, fmt.Errorf("epoch %d: %w", epoch, repo.ErrNoKey)
+		}
 		key := make([]byte, repositoryKeySize)
 		rand.Read(key)
 		fresh, sealErr := s.seal(key, where)
@@ -58,4 +69,38 @@ func (s *Store) repositoryKey(ctx context.Context, tenant, source string, epoch 
 		return nil, fmt.Errorf("read repository key: %w", err)
 	}
 	return s.unseal(sealed, where)
+}
+
+// RotateKey begins a new key epoch of an organization of a partner: what is
+// written from now on is sealed under new keys. Old keys stay, since what was
+// written before still needs them. It returns the new epoch.
+func (s *Store) RotateKey(ctx context.Context, partner backup.PartnerID, org backup.OrgID, by backup.Actor) (int, error) {
+	if _, err := s.Organization(ctx, partner, org); err != nil {
+		return 0, err
+	}
+	if _, err := s.TenantKey(ctx, string(org), 0); err != nil && !errors.Is(err, repo.ErrNoKey) {
+		return 0, err // the first key has the secrets that all epochs share
+	}
+	epoch := 0
+	err := s.inTx(ctx, func(tx *sql.Tx) error {
+		name, err := one(ctx, tx, scanValue[string], `SELECT name FROM organizations WHERE partner_id = $1 AND id = $2`+s.forUpdate(), partner, org)
+		if err != nil {
+			return err
+		}
+		if epoch, err = one(ctx, tx, scanValue[int], `SELECT coalesce(max(epoch), 0) + 1 FROM repository_keys WHERE org_id = $1 AND source = ''`, org); err != nil {
+			return fmt.Errorf("read key epoch: %w", err)
+		}
+		key := make([]byte, repositoryKeySize)
+		rand.Read(key)
+		sealed, err := s.seal(key, place("repository_keys", org, "key", fmt.Sprintf("/%d", epoch)))
+		if err != nil {
+			return err
+		}
+		if _, err := tx.ExecContext(ctx, `INSERT INTO repository_keys (org_id, source, epoch, key_sealed, created_at) VALUES ($1, '', $2, $3, $4)`,
+			org, epoch, sealed, millis(time.Now())); err != nil {
+			return fmt.Errorf("make repository key: %w", err)
+		}
+		return s.record(ctx, tx, by, org, "key.rotate", name, fmt.Sprintf("epoch %d", epoch))
+	})
+	return epoch, err
 }

@@ -98,4 +98,8 @@ type Location struct {
 // name the object.
 var ErrDamaged = errors.New("damaged")
 
+// ErrNoKey says that a key does not exist: what names it is damaged, or the key
+// was destroyed.
+var ErrNoKey = errors.New("there is no such key")
+
 func damaged(object, how string) error { return fmt.Errorf("%s: %s: %w", object, how, ErrDamaged) }

@@ -8,6 +8,7 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"sync"
 )
@@ -17,9 +18,10 @@ import (
 type KeyStore interface {
 	// Epoch returns the epoch in which a tenant's new data is written.
 	Epoch(ctx context.Context, tenant string) (int, error)
-	// TenantKey returns the 32-byte key of a tenant, made on first use.
+	// TenantKey returns the 32-byte key of a tenant, made on first use in its
+	// newest epoch; of another epoch that has none it is ErrNoKey.
 	TenantKey(ctx context.Context, tenant string, epoch int) ([]byte, error)
-	// SourceKey returns the 32-byte key of a source, made on first use.
+	// SourceKey returns the 32-byte key of a source, made or refused likewise.
 	SourceKey(ctx context.Context, tenant, source string, epoch int) ([]byte, error)
 }
 
@@ -47,6 +49,9 @@ func (k *keyring) key(name string, load func() ([]byte, error)) ([]byte, error) 
 		return key, nil
 	}
 	key, err := load()
+	if errors.Is(err, ErrNoKey) {
+		return nil, damaged("key "+name, "there is no such key")
+	}
 	if err != nil {
 		return nil, fmt.Errorf("key %s: %w", name, err)
 	}

@@ -13,13 +13,14 @@ import (
 
 	"filippo.io/age"
 
+	"holdfast/backup"
 	"holdfast/backup/engine"
 	"holdfast/backup/jobs"
 	"holdfast/backup/repo"
 	"holdfast/store"
 )
 
-const keyUsage = `say "holdfast key generate", "export", "check" or "import"`
+const keyUsage = `say "holdfast key generate", "export", "check", "import" or "rotate"`
 
 // key is the command for recovery keys and recovery kits.
 func key(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) error {
@@ -35,6 +36,8 @@ func key(ctx context.Context, args []string, getenv func(string) string, stdout,
 		return keyCheck(args[1:], getenv, stdout, stderr)
 	case "import":
 		return keyImport(ctx, args[1:], getenv, stdout, stderr)
+	case "rotate":
+		return keyRotate(ctx, args[1:], getenv, stdout, stderr)
 	}
 	return fmt.Errorf("there is no command \"key %s\": %s", args[0], keyUsage)
 }
@@ -328,4 +331,25 @@ func keyImport(ctx context.Context, args []string, getenv func(string) string, s
 	}
 	_, err = fmt.Fprintln(stdout, `now run "holdfast rebuild", then "holdfast serve"`)
 	return err
+}
+
+// keyRotate begins a new key epoch of one organization.
+func keyRotate(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) error {
+	var id string
+	return tool(ctx, "key rotate", args, getenv, stderr, func(fs flagSet) {
+		fs.StringVar(&id, "organization", "", "id of the organization that gets new keys")
+	}, func(st *store.Store, _ *engine.Engine) error {
+		if id == "" {
+			return errors.New("say whose keys: -organization ID")
+		}
+		return eachOrganization(ctx, st, id, func(o backup.Organization) error {
+			epoch, err := st.RotateKey(ctx, o.PartnerID, o.ID, backup.Actor{Partner: backup.Partner{ID: o.PartnerID}})
+			if err != nil {
+				return err
+			}
+			_, err = fmt.Fprintf(stdout, "%s: what is written from now on is sealed under new keys, epoch %d. What was written before still needs the old ones, which stay. "+
+				"Export a new recovery kit: the one you have opens nothing that is written from now on.\n", o.Name, epoch)
+			return err
+		})
+	})
 }

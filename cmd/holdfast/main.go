@@ -45,7 +45,7 @@ const usage = `Usage: holdfast COMMAND [flags]
 >>>>>>> 66bf699 (engine: snapshots expire, and the space that only they needed is freed)
   replicate     copy the repository to another folder or bucket, or what that lacks of it
   move          the same, after which the old place takes no more backups
-  key           recovery keys and recovery kits: generate, export, check, import
+  key           recovery keys and recovery kits: generate, export, check, import, rotate
   audit verify  check that no entry of an activity log was changed or removed
   version       print the version
 
