@@ -40,23 +40,48 @@ func Replicate(ctx context.Context, from, to Storage, sums Sums, progress func(R
 	if err := c.copyFormat(ctx); err != nil {
 		return c.state, err
 	}
-	// Commits are listed first and copied last: the packs that one names were
-	// there before it.
-	plan, err := c.plan(ctx)
-	if err != nil {
-		return c.state, err
-	}
-	for _, step := range plan {
-		g, ctx := errgroup.WithContext(ctx)
-		g.SetLimit(copiers)
-		for _, chain := range step {
-			g.Go(func() error { return c.copyChain(ctx, chain) })
-		}
-		if err := g.Wait(); err != nil {
+	for range maxPlans {
+		again, err := c.copyAll(ctx)
+		if err != nil || !again {
 			return c.state, err
 		}
 	}
-	return c.state, nil
+	return c.state, errors.New("the source is collected faster than it can be copied")
+}
+
+// maxPlans is how often a replication looks anew what there is. Collections take
+// two days to delete something, so twice is rare.
+const maxPlans = 20
+
+// copyAll copies what the source has. Commits are listed first and copied last:
+// the packs that one names were there before it. If a collection deleted packs
+// meanwhile, what is needed of them stands in others now: it copies no log and
+// no commit, and says that it has to be called again.
+func (c *copier) copyAll(ctx context.Context) (again bool, err error) {
+	packs, logs, commits, err := c.plan(ctx)
+	if err != nil {
+		return false, err
+	}
+	if err := c.copyChains(ctx, packs); err != nil {
+		return false, err
+	}
+	if c.gone > 0 {
+		return true, nil
+	}
+	if err := c.copyChains(ctx, logs); err != nil {
+		return false, err
+	}
+	return false, c.copyChains(ctx, commits)
+}
+
+// copyChains copies chains at the same time, and each in its order.
+func (c *copier) copyChains(ctx context.Context, chains [][]Entry) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(copiers)
+	for _, chain := range chains {
+		g.Go(func() error { return c.copyChain(ctx, chain) })
+	}
+	return g.Wait()
 }
 
 type copier struct {
@@ -67,6 +92,7 @@ type copier struct {
 
 	mu    sync.Mutex
 	state Replication
+	gone  int // objects that were deleted at the source since they were listed
 }
 
 // copyFormat begins a target with the source's format.json, and refuses one
@@ -96,15 +122,14 @@ func (c *copier) copyFormat(ctx context.Context) error {
 	return nil
 }
 
-// plan lists what has to be copied, in steps one after the other. A step has
-// chains that are copied at the same time, each in its order.
-func (c *copier) plan(ctx context.Context) ([][][]Entry, error) {
+// plan lists what has to be copied, the commits of a source and the log of a
+// tenant each as a chain.
+func (c *copier) plan(ctx context.Context) (packs, logs, commits [][]Entry, err error) {
 	var tenants []string
-	var commits, logs, packs [][]Entry
 	chains := map[string]int{}
 	for e, err := range c.from.List(ctx, "t/") {
 		if err != nil {
-			return nil, fmt.Errorf("list the source: %w", err)
+			return nil, nil, nil, fmt.Errorf("list the source: %w", err)
 		}
 		part := strings.SplitN(e.Key, "/", 5)
 		if len(tenants) == 0 || tenants[len(tenants)-1] != part[1] {
@@ -123,21 +148,20 @@ func (c *copier) plan(ctx context.Context) ([][][]Entry, error) {
 	for _, tenant := range tenants {
 		log, err := c.list(ctx, logPrefix(tenant))
 		if err != nil {
-			return nil, err
+			return nil, nil, nil, err
 		}
 		logs = append(logs, log)
 		for _, kind := range []PackKind{PackData, PackMeta} {
 			list, err := c.list(ctx, fmt.Sprintf("t/%s/%c/", tenant, kind))
 			if err != nil {
-				return nil, err
+				return nil, nil, nil, err
 			}
 			for _, e := range list {
 				packs = append(packs, []Entry{e})
 			}
 		}
 	}
-	steps := [][][]Entry{packs, logs, commits}
-	return steps, c.count(ctx, steps)
+	return packs, logs, commits, c.count(ctx, packs, logs, commits)
 }
 
 func (c *copier) list(ctx context.Context, prefix string) ([]Entry, error) {
@@ -152,8 +176,9 @@ func (c *copier) list(ctx context.Context, prefix string) ([]Entry, error) {
 }
 
 // count finds what is at the target and how much there is.
-func (c *copier) count(ctx context.Context, steps [][][]Entry) error {
-	c.there = map[string]int64{}
+func (c *copier) count(ctx context.Context, steps ...[][]Entry) error {
+	c.there, c.gone = map[string]int64{}, 0
+	c.state.Objects, c.state.Bytes, c.state.There = 0, 0, 0
 	for e, err := range c.to.List(ctx, "t/") {
 		if err != nil {
 			return fmt.Errorf("list the target: %w", err)
@@ -182,7 +207,10 @@ func (c *copier) copyChain(ctx context.Context, chain []Entry) error {
 		}
 		sum, err := c.copy(ctx, e.Key)
 		if errors.Is(err, ErrNotExist) {
-			continue // collected at the source meanwhile: no commit needs it
+			c.mu.Lock()
+			c.gone++
+			c.mu.Unlock()
+			continue
 		}
 		if err != nil {
 			return fmt.Errorf("copy %s: %w", e.Key, err)

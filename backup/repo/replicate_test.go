@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io"
 	"iter"
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"holdfast/backup/repo"
@@ -58,7 +60,11 @@ func TestReplicate(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for at := int64(1); ; at++ {
+	step := int64(1)
+	if testing.Short() {
+		step = 5
+	}
+	for at := int64(1); ; at += step {
 		to := repo.NewMemory()
 		f := &faulty{Storage: to, fault: fault{err: errors.New("interrupted")}, at: at, keep: true}
 		_, err := repo.Replicate(t.Context(), from.storage, f, sums, nil)
@@ -127,6 +133,37 @@ func TestReplicateWhileTheSourceGrows(t *testing.T) {
 	}
 }
 
+// collected deletes a pack just before it is read, when what was needed of it
+// has been written anew.
+type collected struct {
+	*repo.Memory
+	once sync.Once
+}
+
+func (c *collected) Open(ctx context.Context, key string, offset, length int64) (io.ReadCloser, error) {
+	if strings.Contains(key, "/d/") {
+		c.once.Do(func() {
+			data := []byte("what was needed")
+			c.Set("t/org/d/ff/ff000000000000000000000000000000", data)
+			if err := c.Delete(ctx, key); err != nil {
+				panic(err)
+			}
+		})
+	}
+	return c.Memory.Open(ctx, key, offset, length)
+}
+
+func TestReplicateWhileTheSourceIsCollected(t *testing.T) {
+	from, _ := filled(t)
+	source := &collected{Memory: from.storage.(*repo.Memory)}
+	to := repo.NewMemory()
+	done, err := repo.Replicate(t.Context(), source, to, nil, nil)
+	if err != nil || done.There != done.Objects {
+		t.Errorf("Replicate = %+v, %v; want all that there is now", done, err)
+	}
+	same(t, from.storage, to)
+}
+
 func TestReplicateNamesDamagedPacks(t *testing.T) {
 	from, _ := filled(t)
 	sums, err := repo.ReadSums(t.Context(), from.storage, keyStore{"k"})
@@ -171,7 +208,11 @@ func TestReplicateRefuses(t *testing.T) {
 // TestMove interrupts a move at every operation on either side; afterwards the
 // old place refuses, also a writer that began before.
 func TestMove(t *testing.T) {
-	for at := int64(1); ; at++ {
+	step := int64(1)
+	if testing.Short() {
+		step = 7
+	}
+	for at := int64(1); ; at += step {
 		from, _ := filled(t)
 		late, err := from.NewWriter(t.Context(), "org", "late")
 		if err != nil {

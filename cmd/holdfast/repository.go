@@ -68,6 +68,15 @@ func (p place) String() string {
 	return p.folder
 }
 
+// shown is String with the object lock.
+func (p place) shown() string {
+	if p.bucket == nil || p.bucket.Lock.Period == 0 {
+		return p.String()
+	}
+	days := int(p.bucket.Lock.Period / (24 * time.Hour))
+	return fmt.Sprintf("%s, locked for %d days (%s)", p, days, p.bucket.Lock.Mode)
+}
+
 // parsePlace reads the value of a flag that names a repository.
 func parsePlace(name, address string, keys s3Keys, lock lockConfig, spool string) (place, error) {
 	if !s3.Is(address) {

@@ -181,7 +181,7 @@ func (p *parts) handler() (http.Handler, error) {
 			if folder := p.config.place.folder; folder != "" {
 				free, total = diskOf(folder)
 			}
-			return p.config.place.String(), free, total
+			return p.config.place.shown(), free, total
 		},
 		ReplicaPlace: p.config.replica.String(),
 	}
