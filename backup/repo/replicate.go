@@ -122,16 +122,28 @@ func (c *copier) copyFormat(ctx context.Context) error {
 	return nil
 }
 
-// plan lists what has to be copied, the commits of a source and the log of a
-// tenant each as a chain.
+// plan lists what has to be copied, the log of a tenant, the commits of a source
+// and the parts of a file each as a chain. Files come with the commits.
 func (c *copier) plan(ctx context.Context) (packs, logs, commits [][]Entry, err error) {
 	var tenants []string
 	chains := map[string]int{}
-	for e, err := range c.from.List(ctx, "t/") {
+	for e, err := range c.from.List(ctx, "") {
 		if err != nil {
 			return nil, nil, nil, fmt.Errorf("list the source: %w", err)
 		}
+		if e.Key == formatKey || e.Key == movedKey {
+			continue
+		}
 		part := strings.SplitN(e.Key, "/", 5)
+		if part[0] != "t" { // a part of a file, whose end comes last
+			folder := e.Key[:strings.LastIndexByte(e.Key, '/')+1]
+			if _, ok := chains[folder]; !ok {
+				chains[folder] = len(commits)
+				commits = append(commits, nil)
+			}
+			commits[chains[folder]] = append(commits[chains[folder]], e)
+			continue
+		}
 		if len(tenants) == 0 || tenants[len(tenants)-1] != part[1] {
 			tenants = append(tenants, part[1])
 		}
@@ -179,7 +191,7 @@ func (c *copier) list(ctx context.Context, prefix string) ([]Entry, error) {
 func (c *copier) count(ctx context.Context, steps ...[][]Entry) error {
 	c.there, c.gone = map[string]int64{}, 0
 	c.state.Objects, c.state.Bytes, c.state.There = 0, 0, 0
-	for e, err := range c.to.List(ctx, "t/") {
+	for e, err := range c.to.List(ctx, "") {
 		if err != nil {
 			return fmt.Errorf("list the target: %w", err)
 		}
