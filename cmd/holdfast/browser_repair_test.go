@@ -68,6 +68,10 @@ func (p *page) signInAs(upn, password string) {
 		if ask, _ := eval[bool](p, asks); !ask {
 			return
 		}
+		// A slow page is not to be answered twice.
+		if _, err := eval[chromedp.Void](p, `document.body.dataset.answered = "yes"`); err != nil {
+			p.t.Fatal(err)
+		}
 		if pick, _ := eval[bool](p, `document.body.innerText.includes("Pick an account")`); pick {
 			p.press(upn)
 		} else if form, _ := eval[bool](p, `!!document.querySelector("[name=passwd]")`); form {
@@ -75,6 +79,7 @@ func (p *page) signInAs(upn, password string) {
 		} else {
 			p.press("Accept")
 		}
+		p.until("the page after the answer", `!document.body.dataset.answered`)
 	}
 }
 
