@@ -128,7 +128,7 @@ func TestDisaster(t *testing.T) {
 	}
 	mustRun(t, "rebuild", "-data", data)
 	mustRun(t, "verify", "-data", data, "-all")
-	if out := mustRun(t, "gc", "-data", data); !strings.Contains(out, "0 deleted (0 bytes), 0 belong to no snapshot") {
+	if out := mustRun(t, "gc", "-data", data); !strings.Contains(out, "0 deleted (0 bytes), 0 not needed") {
 		t.Errorf("gc after the recovery says %q", out)
 	}
 
