@@ -2,10 +2,15 @@ package main
 
 import (
 	"testing"
+	"time"
+
+	"github.com/chromedp/chromedp"
+	"github.com/pquerna/otp/totp"
 )
 
 // TestBrowserPeople invites somebody, who comes in by the link, sets up an
-// authenticator app, and is refused where the role ends.
+// authenticator app, signs in with it, acts for an organization, is refused
+// where the role ends, and is read about and forbidden by the organization.
 func TestBrowserPeople(t *testing.T) {
 	p := newPage(t, "")
 	addr, sim := freeAddr(t), freeAddr(t)
@@ -29,4 +34,49 @@ func TestBrowserPeople(t *testing.T) {
 	p.press("Sign out").says("Sign in")
 	p.open("/forgot").says("Forgot your password?").see("forgot")
 	p.open(link[len(base):]).says("Choose a password").fill("input[name=password]", "password1234").fill("input[name=again]", "password1234").press("Set password").says("among the first").see("set-up-refused")
+	p.fill("input[name=password]", "three unrelated words").fill("input[name=again]", "three unrelated words").press("Set password").says("Your password is set")
+
+	// The first sign-in with an authenticator app.
+	p.open("/account").press("Set up").says("Set up an authenticator app")
+	key, err := eval[string](p, `document.querySelector("#app-key").textContent.replaceAll(" ", "")`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.fill("#code", code(t, key, -30*time.Second)).press("Turn on").says("Your recovery codes")
+	p.press("Sign out").says("You are signed out")
+	p.fill("input[name=email]", "nora@northwind.example").fill("input[name=password]", "three unrelated words").press("Sign in").says("Second step")
+	p.fill("#code", code(t, key, 0))
+	if _, err := eval[chromedp.Void](p, `document.querySelector("#code").form.requestSubmit()`); err != nil && p.ctx.Err() != nil {
+		t.Fatal(err)
+	}
+	p.says("Organizations")
+
+	// Support acts for an organization, which says so, and is refused settings.
+	p.press("Contoso Dental").fill("[name=reason]", "A ticket of theirs").press("Act for").says("is acting for").see("dashboard-acting")
+	p.open("/partner/organizations").says("is acting for").see("organizations-acting")
+	p.open("/partner/settings").says("Your role does not allow this").see("refused")
+	p.mu.Lock()
+	p.faults = nil // that page is a 403
+	p.mu.Unlock()
+	p.open("/dashboard").press("Stop acting").says("You stopped acting for Contoso Dental")
+	p.press("Sign out").says("You are signed out")
+
+	// The organization's admin reads it, and forbids it.
+	p.fill("input[name=email]", "adele@contoso.example").fill("input[name=password]", demoPassword).press("Sign in").says("Dashboard")
+	p.open("/activity").says("A ticket of theirs").says("Was refused").see("activity-acting")
+	p.open("/settings")
+	if _, err := eval[chromedp.Void](p, `(() => { const c = document.querySelector("[name=forbid_acting]"); c.checked = true; c.form.requestSubmit() })()`); err != nil && p.ctx.Err() != nil {
+		t.Fatal(err)
+	}
+	p.says("Saved.").see("settings-forbidden")
+}
+
+// code is what an authenticator app shows, some time from now.
+func code(t *testing.T, key string, shift time.Duration) string {
+	t.Helper()
+	c, err := totp.GenerateCode(key, time.Now().Add(shift))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"net/http"
 	"os"
 	"strings"
@@ -64,7 +65,7 @@ func (p *page) signInAs(upn, password string) {
 	p.t.Helper()
 	const asks = `document.body.innerText.includes("Pick an account") || !!document.querySelector("[name=passwd]") || document.body.innerText.includes("Permissions requested")`
 	for range 4 {
-		p.until("a question of Microsoft, or the portal", asks+` || !document.body.innerText.includes("simulated")`)
+		p.until("a question of Microsoft, or the portal", fmt.Sprintf(`document.readyState === "complete" && (%s || location.href.startsWith(%q))`, asks, p.base))
 		if ask, _ := eval[bool](p, asks); !ask {
 			return
 		}
