@@ -139,7 +139,7 @@ func readPage(ctx context.Context, m metadata, ref pageRef) ([]pageEntry, error)
 		return nil, fmt.Errorf("page at %d: %w", ref.First, err)
 	}
 	if len(entries) != ref.Count || len(entries) == 0 || entries[0].Item != ref.First {
-		return nil, fmt.Errorf("page at %d is not the one that its folder names", ref.First)
+		return nil, fromRepository(fmt.Errorf("page at %d is not the one that its folder names: %w", ref.First, repo.ErrDamaged))
 	}
 	return entries, nil
 }
