@@ -79,6 +79,7 @@ type SignInPurpose string
 const (
 	SignInConsent       SignInPurpose = "consent"       // Graph: make the applications
 	SignInAdministrator SignInPurpose = "administrator" // Graph: make or remove the backup administrator
+	SignInRestore       SignInPurpose = "restore"       // Graph: make the restore application, and remove it when the restores are through
 	SignInRole          SignInPurpose = "role"          // Exchange: run the cmdlets in this browser
 )
 

@@ -153,7 +153,7 @@ func (a SubApplication) RollDue(now time.Time) bool {
 	if a.State != ApplicationReady || a.NotAfter.IsZero() || len(a.PrivateKey) == 0 {
 		return false
 	}
-	if now.Before(a.RollAt) {
+	if now.Before(a.RollAt) || a.Workload == WorkloadRestore { // its certificate ends with the restore permission
 		return false
 	}
 	return len(a.Next.PrivateKey) > 0 || a.OldKeyID != "" || !now.Before(a.rollFrom())
@@ -169,6 +169,8 @@ func (a SubApplication) ExpiresSoon(now time.Time) bool {
 // that a repair solves; the zero value if there is nothing.
 func (a SubApplication) Trouble(now time.Time) Problem {
 	switch {
+	case a.Workload == WorkloadRestore:
+		return Problem{} // it is made anew for the next restore
 	case !a.Problem.IsZero():
 		return a.Problem
 	case a.State != ApplicationReady:

@@ -53,6 +53,22 @@ func Permissions(workloads []Workload) []Permission {
 	return list
 }
 
+// restorePermissions are what an authorization for restores asks for.
+func restorePermissions() []Permission {
+	var list []Permission
+	for _, p := range setupPermissions {
+		switch p.Name {
+		case "Exchange.Manage":
+			continue
+		case "offline_access":
+			p.Purpose = "Remove the restore application from your tenant when the restores are through, also if that is hours from now. Erased then, and after 24 hours at the latest."
+			p.Breaks = "The restore application stays in the tenant, without a certificate that works, until an administrator removes it."
+		}
+		list = append(list, p)
+	}
+	return append(list, workloadPermissions[WorkloadRestore]...)
+}
+
 // WorkloadPermissions returns the application permissions of one sub-application.
 func WorkloadPermissions(w Workload) []Permission { return workloadPermissions[w] }
 

@@ -30,6 +30,8 @@ func MainPermissions() []Permission {
 // Permissions returns what an authorization asks for.
 func (a Authorization) Permissions() []Permission {
 	switch {
+	case a.Purpose == PurposeRestore:
+		return restorePermissions()
 	case a.Purpose == PurposeCleanUp:
 		return append([]Permission(nil), legacySetup...)
 	case a.ConsentPurpose() == SignInAdministrator:

@@ -106,6 +106,9 @@ func (a Authorization) RoleStep() Step { return roleSteps(a.Flow)[0] }
 // ConsentPurpose says what the sign-in of StepConsent asks for: the backup
 // administrator takes more than the applications.
 func (a Authorization) ConsentPurpose() SignInPurpose {
+	if a.Purpose == PurposeRestore {
+		return SignInRestore
+	}
 	if steps := a.Steps(); slices.Contains(steps, StepCreateAdministrator) || slices.Contains(steps, StepRemoveAdministrator) {
 		return SignInAdministrator
 	}

@@ -51,7 +51,11 @@ func (s *Server) permissionsView(r *http.Request) (views.PermissionsView, error)
 			v.Servers = append(v.Servers, c)
 			continue
 		}
-		v.Connections = append(v.Connections, views.PermissionsOf{Connection: c, Check: byConnection[c.ID], ClientID: s.mainClientID()})
+		grant, err := s.Store.RestoreGrant(ctx, a.Org.ID, c.ID)
+		if err != nil && !errors.Is(err, backup.ErrNotFound) {
+			return v, fmt.Errorf("read the restore permission: %w", err)
+		}
+		v.Connections = append(v.Connections, views.PermissionsOf{Connection: c, Check: byConnection[c.ID], ClientID: s.mainClientID(), Restore: grant})
 	}
 	return v, nil
 }
@@ -123,6 +127,9 @@ func (s *Server) noteGranted(r *http.Request, auth backup.Authorization, purpose
 		scopes = append(scopes, "offline_access") // Microsoft does not list it
 	}
 	slices.Sort(scopes)
+	if purpose == backup.SignInRestore {
+		purpose = backup.SignInConsent // it takes the same, and offline_access
+	}
 	err := s.Store.SaveDelegatedCheck(r.Context(), auth.OrgID, auth.ConnectionID, backup.DelegatedCheck{
 		Purpose: purpose, UPN: grant.UPN, Scopes: slices.Compact(scopes), At: time.Now().UTC().Truncate(time.Second)})
 	if err != nil && !errors.Is(err, backup.ErrNotFound) {

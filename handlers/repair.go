@@ -119,6 +119,8 @@ func done(auth backup.Authorization) (path, flash string, ok bool) {
 		return "/settings/credentials", "Repaired. The applications have all their permissions.", true
 	case backup.PurposeRole:
 		return "/settings/credentials", "The custom role is being looked after. Its state is below.", true
+	case backup.PurposeRestore:
+		return "/restores", "Thank you. The restore goes on, and the permission is given back when it is through.", true
 	case backup.PurposeRenew:
 		return "/settings/credentials", "Thank you. The consent is in place again.", true
 	case backup.PurposeRemove:

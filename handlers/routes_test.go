@@ -17,7 +17,7 @@ func (p *portal) fillPath(path string, m backup.Mailbox) string {
 		id = string(p.orgs["Contoso Dental"].ID)
 	}
 	return strings.NewReplacer("{id}", id, "{mailbox}", string(m.ID), "{connection}", string(m.ConnectionID), "{person}", string(p.people[leeMail].ID),
-		"{token}", "none", "{export}", "none", "{item}", "none", "{folder}", "none", "{$}", "").Replace(path)
+		"{token}", "none", "{export}", "none", "{item}", "none", "{folder}", "none", "{restore}", "none", "{$}", "").Replace(path)
 }
 
 // TestEveryRouteLetsInWhoTheTableSays walks the table of routes as everybody.

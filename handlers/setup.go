@@ -99,7 +99,7 @@ func (s *Server) setupView(r *http.Request, auth backup.Authorization) (views.Se
 	if v.Applications, err = s.Store.SubApplications(ctx, auth.OrgID, auth.ConnectionID); err != nil {
 		return v, fmt.Errorf("read sub-applications: %w", err)
 	}
-	if auth.Purpose == backup.PurposeRepair || auth.Purpose == backup.PurposeRemove {
+	if auth.Purpose == backup.PurposeRepair || auth.Purpose == backup.PurposeRemove || auth.Purpose == backup.PurposeRestore {
 		// The others are none of its business.
 		v.Applications = slices.DeleteFunc(v.Applications, func(app backup.SubApplication) bool { return !slices.Contains(auth.Workloads, app.Workload) })
 	}
@@ -293,6 +293,9 @@ func (s *Server) abandon(w http.ResponseWriter, r *http.Request) error {
 func givenUp(purpose backup.Purpose) string {
 	if purpose == backup.PurposeConnect || purpose == backup.PurposeMigrate {
 		return "The authorization was given up. What it made is being removed."
+	}
+	if purpose == backup.PurposeRestore {
+		return "The authorization was given up. Restores that wait for permission stay until you cancel them, for 24 hours at most."
 	}
 	return "The authorization was given up. The connection keeps all that it has."
 }

@@ -125,6 +125,7 @@ func (s *Server) consented(w http.ResponseWriter, r *http.Request, auth backup.A
 	if auth.At() != backup.StepConsent {
 		now, err := s.change(r, auth, func(a *backup.Authorization) {
 			a.SignIn, a.SetupToken, a.SetupTokenExpiresAt = backup.SignInAttempt{}, grant.AccessToken, grant.ExpiresAt
+			holdRestoreToken(a, grant)
 		})
 		return s.moved(w, r, now, err, then, "Signed in at Microsoft.")
 	}
@@ -152,6 +153,7 @@ func (s *Server) consented(w http.ResponseWriter, r *http.Request, auth backup.A
 	auth.TenantID, auth.TenantName, auth.TenantDomain = grant.TenantID, tenant.Name, tenant.InitialDomain
 	auth.AdminID, auth.AdminUPN = grant.ObjectID, grant.UPN
 	auth.SetupToken, auth.SetupTokenExpiresAt = grant.AccessToken, grant.ExpiresAt
+	holdRestoreToken(&auth, grant)
 	auth.Step, auth.FailedFrom, auth.Problem = auth.Next(backup.StepConsent), "", backup.Problem{}
 	auth.MovedBy = actor(r).Person.Name
 	if auth.Step == backup.StepDone {
@@ -173,6 +175,14 @@ func (s *Server) consented(w http.ResponseWriter, r *http.Request, auth backup.A
 		err = s.noteGranted(r, auth, auth.ConsentPurpose(), grant)
 	}
 	return s.moved(w, r, before, err, "/setup", "")
+}
+
+// holdRestoreToken keeps, for a restore, what the application is removed with
+// once the restores are through.
+func holdRestoreToken(auth *backup.Authorization, grant m365.Grant) {
+	if auth.Purpose == backup.PurposeRestore {
+		auth.RoleRefreshToken, auth.RoleTokenExpiresAt = grant.RefreshToken, grant.ExpiresAt
+	}
 }
 
 // unfit says why a tenant can't be backed up as auth wants it, or nil.
@@ -236,7 +246,7 @@ func (s *Server) planned(ctx context.Context, auth backup.Authorization, conn ba
 	for _, a := range there {
 		made[a.Workload] = true
 		whole := a.State == backup.ApplicationReady || a.State == backup.ApplicationRemoved
-		if auth.Purpose == backup.PurposeRepair && whole && slices.Contains(auth.Workloads, a.Workload) {
+		if (auth.Purpose == backup.PurposeRepair || auth.Purpose == backup.PurposeRestore) && whole && slices.Contains(auth.Workloads, a.Workload) {
 			a.State = backup.ApplicationBroken
 			missing = append(missing, a)
 		}
@@ -256,4 +266,5 @@ func (s *Server) planned(ctx context.Context, auth backup.Authorization, conn ba
 var applicationNames = map[backup.Workload]string{
 	backup.WorkloadMail:     "Holdfast Backup Mail",
 	backup.WorkloadExchange: "Holdfast Backup Exchange",
+	backup.WorkloadRestore:  "Holdfast Restore Mail",
 }

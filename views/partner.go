@@ -183,6 +183,8 @@ var activityNames = map[string]string{ //nolint:gosec // names of actions, one o
 	"connection.revert": "Sent the connection back to the backup administrator", "administrator.show": "Saw the backup administrator's password",
 	"key.rotate": "Began new keys of the repository", "upkeep.ask": "Asked for work on the repository",
 	"connection.save": "Connected a provider", "imap.server": "Changed an IMAP server", "imap.accounts": "Added IMAP accounts", "imap.account": "Changed an IMAP account", "backup.add": "Added a backup",
+	"restore.start": "Started a restore", "restore.cancel": "Cancelled a restore", "restore.retry": "Tried a restore again", "restore.end": "A restore ended",
+	"restore.permission_given": "Gave the restore permission", "restore.permission_returned": "The restore permission was given back",
 	"authorization.start": "Started an authorization", "authorization.abandon": "Gave up an authorization",
 	"mailbox.deactivate": "Deactivated a mailbox", "mailbox.reactivate": "Reactivated a mailbox", "mailbox.back_up_now": "Started a backup",
 	"item.preview": "Looked at a message", "item.download": "Downloaded a message", "folder.download": "Downloaded a folder",

@@ -12,6 +12,7 @@ type PermissionsOf struct {
 	backup.Connection
 	Check    backup.PermissionCheck // zero before the first one
 	ClientID string                 // of the main application
+	Restore  backup.RestoreGrant    // the restore permission, zero if it is not held
 }
 
 // PermissionsView is the permissions page.

@@ -105,6 +105,8 @@ func (v Setup) title() string {
 		return "Repair"
 	case backup.PurposeRenew:
 		return "Re-authenticate"
+	case backup.PurposeRestore:
+		return "Restore permission"
 	case backup.PurposeRemove:
 		return "Remove applications"
 	case backup.PurposeCleanUp:
@@ -120,7 +122,7 @@ func (v Setup) repairs() bool { return v.Authorization.Purpose == backup.Purpose
 // undoes says whether giving up removes the applications from the tenant: they
 // were made by this authorization.
 func (v Setup) undoes() bool {
-	return v.Authorization.Purpose == backup.PurposeConnect || v.Authorization.Purpose == backup.PurposeMigrate
+	return v.Authorization.Purpose == backup.PurposeConnect || v.Authorization.Purpose == backup.PurposeMigrate || v.Authorization.Purpose == backup.PurposeRestore
 }
 
 // createTitle names the step that makes applications.
@@ -130,6 +132,9 @@ func (v Setup) createTitle() string {
 			return "Repair the application"
 		}
 		return "Repair the applications"
+	}
+	if v.Authorization.Purpose == backup.PurposeRestore {
+		return "Create the restore application"
 	}
 	return "Create Backup Application"
 }
@@ -145,6 +150,9 @@ func (v Setup) giveUp() string {
 // permissionsLine leads to the list of permissions.
 func (v Setup) permissionsLine() string {
 	all := "See all " + strconv.Itoa(len(v.Permissions)) + " permissions"
+	if v.Authorization.Purpose == backup.PurposeRestore {
+		return "What will this be able to do, and for how long? " + all
+	}
 	if v.Authorization.Purpose == backup.PurposeCleanUp {
 		return "What is needed to delete it? " + all
 	}

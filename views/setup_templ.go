@@ -1992,6 +1992,8 @@ func workloadNote(w backup.Workload) string {
 	switch w {
 	case backup.WorkloadMail:
 		return "Reads the mailboxes that are backed up and the list of accounts"
+	case backup.WorkloadRestore:
+		return "Puts messages back into mailboxes; deleted when the restore is through, after 24 hours at the latest"
 	case backup.WorkloadExchange:
 		return "Holds the custom role in Exchange Online; reads no mail"
 	}

@@ -41,6 +41,9 @@ func (w *createApplications) Work(ctx context.Context, job *river.Job[backup.Cre
 			return w.failed(ctx, auth, backup.StepCreateApplications, err, job.Attempt >= job.MaxAttempts)
 		}
 	}
+	if auth.Purpose == backup.PurposeRestore {
+		return w.grantRestore(ctx, auth)
+	}
 	last := backup.StepCreateApplications
 	if auth.Purpose == backup.PurposeRepair && w.roleHolds(ctx, auth, apps) {
 		last = backup.StepVerify // the custom role survived: nobody has to authorize it again
@@ -144,6 +147,9 @@ func (w *undo) Work(ctx context.Context, job *river.Job[backup.UndoJob]) error {
 // was to be, of a migration the sub-applications. The other purposes find what
 // they work on, and leave it. left says what a person may remove by hand.
 func (w *undo) undo(ctx context.Context, auth backup.Authorization) (left backup.Problem, err error) {
+	if auth.Purpose == backup.PurposeRestore {
+		return left, w.undoRestore(ctx, auth)
+	}
 	if auth.ConnectionID == "" || (auth.Purpose != backup.PurposeConnect && auth.Purpose != backup.PurposeMigrate) {
 		return left, nil
 	}

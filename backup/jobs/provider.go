@@ -18,6 +18,12 @@ type provider interface {
 	accounts(ctx context.Context, conn backup.Connection) ([]backup.Mailbox, error)
 }
 
+// receiver is a provider that messages can be restored to.
+type receiver interface {
+	// target opens a mailbox of the connection to restore to.
+	target(ctx context.Context, conn backup.Connection, m backup.Mailbox) (engine.Target, error)
+}
+
 // openMailbox is a mailbox at its provider while a job works with it.
 type openMailbox interface {
 	engine.Source
@@ -45,6 +51,15 @@ func (p microsoft365) open(ctx context.Context, conn backup.Connection, m backup
 		return nil, err
 	}
 	return unclosed{app.Mailbox(m.ProviderID)}, nil
+}
+
+// target needs the restore permission, whatever the connection's method.
+func (p microsoft365) target(ctx context.Context, conn backup.Connection, m backup.Mailbox) (engine.Target, error) {
+	app, err := p.application(ctx, conn, backup.WorkloadRestore)
+	if err != nil {
+		return nil, err
+	}
+	return p.Microsoft.App(conn.TenantID, app).Target(m.ProviderID), nil
 }
 
 func (p microsoft365) accounts(ctx context.Context, conn backup.Connection) ([]backup.Mailbox, error) {

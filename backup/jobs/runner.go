@@ -136,16 +136,19 @@ func (r *Runner) config(holder string) *river.Config {
 	river.AddWorker(workers, &exportFile{Runner: r})
 	river.AddWorker(workers, &replicate{Runner: r})
 	river.AddWorker(workers, &portalCopy{Runner: r})
+	river.AddWorker(workers, &restore{Runner: r})
+	river.AddWorker(workers, &returnRestore{Runner: r})
 	river.AddWorker(workers, &schedule{Runner: r})
 	periodic := []*river.PeriodicJob{river.NewPeriodicJob(river.PeriodicInterval(scheduleEvery),
 		func() (river.JobArgs, *river.InsertOpts) {
 			return backup.ScheduleJob{}, &river.InsertOpts{Queue: queueSetup, MaxAttempts: 1}
 		}, &river.PeriodicJobOpts{RunOnStart: true}), collectDaily(), extendLocksOften(), portalDaily()}
 	queues := map[string]river.QueueConfig{
-		queueBackup: {MaxWorkers: r.Workers},
-		queueSetup:  {MaxWorkers: 8},
-		queueUpkeep: {MaxWorkers: 1},
-		queueExport: {MaxWorkers: exportsAtOnce},
+		queueBackup:        {MaxWorkers: r.Workers},
+		queueSetup:         {MaxWorkers: 8},
+		queueUpkeep:        {MaxWorkers: 1},
+		queueExport:        {MaxWorkers: exportsAtOnce},
+		store.QueueRestore: {MaxWorkers: restoresAtATime},
 	}
 	if r.Replica != nil {
 		periodic, queues[queueReplica] = append(periodic, r.replicateOften()), river.QueueConfig{MaxWorkers: 1}

@@ -41,6 +41,7 @@ func (w *schedule) Work(ctx context.Context, _ *river.Job[backup.ScheduleJob]) e
 		w.accounts(ctx, now),
 		w.authorizations(ctx, now),
 		w.permissions(ctx, now),
+		w.restores(ctx, now),
 		w.certificates(ctx, now),
 		w.notices(ctx, now),
 		w.upkeep(ctx, now),

@@ -47,6 +47,8 @@ func scopes(p backup.SignInPurpose) []string {
 	switch p {
 	case backup.SignInRole:
 		return []string{"openid", "profile", "offline_access", scopeExchange}
+	case backup.SignInRestore:
+		return []string{"openid", "profile", "offline_access", scopeApplications, scopeGrants, scopeOrganization}
 	case backup.SignInAdministrator:
 		return []string{"openid", "profile", scopeReadApplications, scopeGrants, scopeOrganization, scopeUsers, scopeRoles}
 	}
@@ -119,18 +121,27 @@ func (c *Client) Redeem(ctx context.Context, code string, s SignIn) (Grant, erro
 // RefreshRole renews the tokens of a Grant for SignInRole. The old refresh token
 // stays valid at Microsoft; the new one replaces it in the store.
 func (c *Client) RefreshRole(ctx context.Context, tenant string, refresh backup.Secret) (Grant, error) {
+	return c.refresh(ctx, tenant, backup.SignInRole, refresh, roleRefreshMeanings, personMeanings)
+}
+
+// RefreshRestore is RefreshRole for SignInRestore.
+func (c *Client) RefreshRestore(ctx context.Context, tenant string, refresh backup.Secret) (Grant, error) {
+	return c.refresh(ctx, tenant, backup.SignInRestore, refresh, personMeanings)
+}
+
+func (c *Client) refresh(ctx context.Context, tenant string, purpose backup.SignInPurpose, refresh backup.Secret, tables ...map[string]meaning) (Grant, error) {
 	form := url.Values{
 		"grant_type": {"refresh_token"}, "refresh_token": {refresh.Reveal()},
-		"scope": {strings.Join(scopes(backup.SignInRole), " ")},
+		"scope": {strings.Join(scopes(purpose), " ")},
 	}
-	t, err := c.personToken(ctx, tenant, form, roleRefreshMeanings, personMeanings)
+	t, err := c.personToken(ctx, tenant, form, tables...)
 	if err != nil {
 		return Grant{}, err
 	}
 	if t.RefreshToken == "" {
 		t.RefreshToken = refresh.Reveal()
 	}
-	return c.grant(ctx, t, SignIn{Tenant: tenant, Purpose: backup.SignInRole})
+	return c.grant(ctx, t, SignIn{Tenant: tenant, Purpose: purpose})
 }
 
 // tokens is the answer of the token endpoint.

@@ -37,12 +37,8 @@ const usage = `Usage: holdfast COMMAND [flags]
   simulator     the simulated Microsoft 365 alone
   verify        check the repository: structure, or every byte with -all
   rebuild       make the catalog of an organization anew from the repository
-<<<<<<< HEAD
   export        write the messages of a folder, a mailbox or an organization as a file
-  gc            delete what killed runs left in the repository, two days after it was found
-=======
   gc            delete what no snapshot needs from the repository, two days after it was found
->>>>>>> 66bf699 (engine: snapshots expire, and the space that only they needed is freed)
   replicate     copy the repository to another folder or bucket, or what that lacks of it
   move          the same, after which the old place takes no more backups
   key           recovery keys and recovery kits: generate, export, check, import, rotate
