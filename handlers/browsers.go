@@ -74,6 +74,6 @@ func (b browsers) remember(w http.ResponseWriter, r *http.Request, person backup
 	if err != nil {
 		return err
 	}
-	http.SetCookie(w, &http.Cookie{Name: b.name, Value: value, Path: "/", MaxAge: int(browserLife.Seconds()), HttpOnly: true, Secure: b.secure, SameSite: http.SameSiteLaxMode})
+	http.SetCookie(w, &http.Cookie{Name: b.name, Value: value, Path: "/", MaxAge: int(browserLife.Seconds()), HttpOnly: true, Secure: b.secure, SameSite: http.SameSiteLaxMode}) //nolint:gosec // Secure unless the portal has no TLS
 	return nil
 }

@@ -73,7 +73,8 @@ func (s *Server) useSetUpLink(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return fmt.Errorf("hash the password: %w", err)
 	}
-	token, person := r.PathValue("token"), owner
+	token := r.PathValue("token")
+	var person backup.Person
 	if v.First {
 		owner.PasswordHash = hash
 		var a backup.Actor

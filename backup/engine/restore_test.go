@@ -351,7 +351,7 @@ func TestDamageIsToldAndTheRestIsRestored(t *testing.T) {
 		t.Fatalf("packs = %v, want one", first)
 	}
 	for lost := range first {
-		b.Engine.Repo = must[*repo.Repository](t)(repo.Open(t.Context(), missing{b.storage.Storage, lost}, b.store, b.store, repo.Options{}))
+		b.Repo = must[*repo.Repository](t)(repo.Open(t.Context(), missing{b.storage.Storage, lost}, b.store, b.store, repo.Options{}))
 	}
 	target := newPlace()
 	got, notes, err := b.restore(backup.Restore{Scope: backup.RestoreMailbox, Place: backup.PlaceOriginal}, target)

@@ -2,7 +2,6 @@ package jobs
 
 import (
 	"context"
-	"encoding/hex"
 	"regexp"
 	"time"
 
@@ -231,15 +230,4 @@ func (t *task) eachRecord(ctx context.Context, do func(backup.MailboxID, engine.
 		}
 	}
 	return nil
-}
-
-// packIDOf reads the identifier of a pack from its key.
-func packIDOf(object string) (repo.PackID, bool) {
-	var id repo.PackID
-	if kind := objectKind(object); kind != 'd' && kind != 'm' || len(object) < 2*len(id) {
-		return id, false
-	}
-	b, err := hex.DecodeString(object[len(object)-2*len(id):])
-	copy(id[:], b)
-	return id, err == nil
 }

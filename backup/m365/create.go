@@ -465,7 +465,7 @@ func (t *Target) put(ctx context.Context, address string, piece []byte, at, size
 		r := parseGraph(&refused)
 		err := fmt.Errorf("upload: status %d %s", r.status, r.code)
 		p := itemError(&r, err)
-		if one, ok := p.(*backup.Problem); ok {
+		if one, ok := errors.AsType[*backup.Problem](p); ok {
 			one.Kind, one.Text = backup.ProblemItems, "A large attachment could not be uploaded: Microsoft answered "+codeOf(r)+". Select Try again."
 		}
 		return p

@@ -40,7 +40,7 @@ func TestFilesComeBackFromAnyPlace(t *testing.T) {
 					t.Errorf("ReadAt(%d) = %d, %v", at, n, err)
 				}
 			}
-			if n, err := f.ReadAt(make([]byte, 1), int64(size)); n != 0 || err != io.EOF {
+			if n, err := f.ReadAt(make([]byte, 1), int64(size)); n != 0 || !errors.Is(err, io.EOF) {
 				t.Errorf("ReadAt the end = %d, %v; want EOF", n, err)
 			}
 		})

@@ -199,13 +199,7 @@ func (r *robot) protected() int {
 	return n
 }
 
-// openTest opens the data of a server that is not running.
-func openTest(t *testing.T, data, database string) (*store.Store, *engine.Engine) {
-	t.Helper()
-	return openConfig(t, config{Data: data, Database: database})
-}
-
-// openConfig is openTest for data that is elsewhere.
+// openConfig opens the data of a server that is not running.
 func openConfig(t *testing.T, c config) (*store.Store, *engine.Engine) {
 	t.Helper()
 	if err := c.complete(); err != nil {
