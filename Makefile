@@ -22,7 +22,7 @@ dev:
 	$(TEMPL) generate --watch --cmd='go run ./cmd/holdfast demo -addr $(ADDR) -data $(DATA)'
 
 test:
-	go test ./...
+	go test -timeout 30m ./...
 
 race:
 	go test -race -short -timeout 30m $(RACE)
@@ -42,7 +42,7 @@ check: generate
 	test -z "$$(gofmt -l $$(git ls-files '*.go'))"
 	go vet ./...
 	$(LINT) run
-	go test ./...
+	go test -timeout 30m ./...
 
 # Every decoder for FUZZTIME each: `make fuzz FUZZTIME=10m`.
 FUZZTIME ?= 10s

@@ -21,7 +21,7 @@ func TestMailboxesAreAddedLater(t *testing.T) {
 		t.Errorf("selecting nothing = %d", v.status)
 	}
 	v.says("Select at least one account")
-	v.press("Back up the selected accounts", "account", "nobody").says("no longer in the tenant")
+	v.press("Back up the selected accounts", "account", "nobody").says("no longer there")
 	id := v.doc.Find("tr:contains('Front Desk') input").AttrOr("value", "")
 	other := o.signIn(otherMail)
 	if other.do(http.MethodPost, "/accounts", url.Values{"connection": {string(o.conn().ID)}, "account": {id}}); other.status != http.StatusNotFound {
