@@ -559,9 +559,9 @@ func recoveryCard(v Storage) templ.Component {
 				return templ_7745c5c3_Err
 			}
 			var templ_7745c5c3_Var22 string
-			templ_7745c5c3_Var22, templ_7745c5c3_Err = templ.JoinStringErrs(", " + bytesText(v.Recovery.CopiedBytes) + ", encrypted; made every day and kept for 14 days")
+			templ_7745c5c3_Var22, templ_7745c5c3_Err = templ.JoinStringErrs("· " + bytesText(v.Recovery.CopiedBytes) + ", encrypted; made every day and kept for 14 days")
 			if templ_7745c5c3_Err != nil {
-				return templ.Error{Err: templ_7745c5c3_Err, FileName: `brand.templ`, Line: 126, Col: 100}
+				return templ.Error{Err: templ_7745c5c3_Err, FileName: `brand.templ`, Line: 126, Col: 101}
 			}
 			_, templ_7745c5c3_Err = templ_7745c5c3_Buffer.WriteString(templ.EscapeString(templ_7745c5c3_Var22))
 			if templ_7745c5c3_Err != nil {
