@@ -252,8 +252,8 @@ func (s *Store) TestIMAPAccounts(ctx context.Context, c backup.Connection) error
 // connection. Their first backups start at once; selecting none is
 // backup.FieldErrors.
 func (s *Store) StartIMAPBackup(ctx context.Context, c backup.Connection, ids []backup.MailboxID, by backup.Actor) error {
-	return s.inTx(ctx, func(tx *sql.Tx) error {
-		n, jobs, err := s.selectMailboxes(ctx, tx, c.OrgID, c.ID, ids)
+	return s.fillAfter(ctx, s.inTx(ctx, func(tx *sql.Tx) error {
+		n, _, err := s.selectMailboxes(ctx, tx, c.OrgID, c.ID, ids)
 		if err != nil {
 			return err
 		}
@@ -263,9 +263,6 @@ func (s *Store) StartIMAPBackup(ctx context.Context, c backup.Connection, ids []
 		if _, err := tx.ExecContext(ctx, `UPDATE connections SET ready_at = $1 WHERE org_id = $2 AND id = $3 AND provider = 'imap' AND ready_at = 0`, millis(time.Now()), c.OrgID, c.ID); err != nil {
 			return fmt.Errorf("complete connection: %w", err)
 		}
-		if err := s.enqueueTx(ctx, tx, jobs...); err != nil {
-			return err
-		}
 		return s.record(ctx, tx, by, c.OrgID, "backup.add", c.TenantDomain, fmt.Sprintf("%d mailboxes", n))
-	})
+	}))
 }

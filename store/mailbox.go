@@ -9,8 +9,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/riverqueue/river"
-
 	"holdfast/backup"
 )
 
@@ -282,15 +280,15 @@ func markGone(ctx context.Context, tx *sql.Tx, gone map[string]backup.Mailbox) e
 }
 
 // SelectMailboxes chooses what of a connection is backed up, completes the
-// connection and its authorization, and queues the first backups. Ids of
+// connection and its authorization, and makes the first backups due. Ids of
 // other organizations are ignored; selecting none is backup.FieldErrors.
 func (s *Store) SelectMailboxes(ctx context.Context, a *backup.Authorization, ids []backup.MailboxID, by backup.Actor) error {
-	return s.inTx(ctx, func(tx *sql.Tx) error {
-		_, jobs, err := s.selectMailboxes(ctx, tx, a.OrgID, a.ConnectionID, ids)
+	return s.fillAfter(ctx, s.inTx(ctx, func(tx *sql.Tx) error {
+		_, due, err := s.selectMailboxes(ctx, tx, a.OrgID, a.ConnectionID, ids)
 		if err != nil {
 			return err
 		}
-		if len(jobs) == 0 {
+		if due == 0 {
 			return backup.FieldErrors{"account": "Select at least one account that has a mailbox."}
 		}
 		if err := execOne(ctx, tx, `UPDATE connections SET ready_at = $1 WHERE org_id = $2 AND id = $3`, millis(time.Now()), a.OrgID, a.ConnectionID); err != nil {
@@ -299,67 +297,64 @@ func (s *Store) SelectMailboxes(ctx context.Context, a *backup.Authorization, id
 		next := *a
 		next.MovedBy = by.Person.Name
 		next.Complete()
-		if err := s.saveAuthorization(ctx, tx, &next, jobs...); err != nil {
+		if err := s.saveAuthorization(ctx, tx, &next); err != nil {
 			return err
 		}
 		*a = next
-		return s.record(ctx, tx, by, a.OrgID, "backup.add", a.TenantDomain, fmt.Sprintf("%d mailboxes", len(jobs)))
-	})
+		return s.record(ctx, tx, by, a.OrgID, "backup.add", a.TenantDomain, fmt.Sprintf("%d mailboxes", due))
+	}))
 }
 
 // AddMailboxes adds mailboxes of a completed connection to what is backed up,
-// and queues their first backups. Ids of other organizations are ignored;
+// and makes their first backups due. Ids of other organizations are ignored;
 // selecting none is backup.FieldErrors.
 func (s *Store) AddMailboxes(ctx context.Context, c backup.Connection, ids []backup.MailboxID, by backup.Actor) error {
-	return s.inTx(ctx, func(tx *sql.Tx) error {
-		n, jobs, err := s.selectMailboxes(ctx, tx, c.OrgID, c.ID, ids)
+	return s.fillAfter(ctx, s.inTx(ctx, func(tx *sql.Tx) error {
+		n, _, err := s.selectMailboxes(ctx, tx, c.OrgID, c.ID, ids)
 		if err != nil {
 			return err
 		}
 		if n == 0 {
 			return backup.FieldErrors{"account": "Select at least one account."}
 		}
-		if err := s.enqueueTx(ctx, tx, jobs...); err != nil {
-			return err
-		}
 		return s.record(ctx, tx, by, c.OrgID, "backup.add", c.TenantDomain, fmt.Sprintf("%d mailboxes", n))
-	})
+	}))
 }
 
 // selectMailboxes chooses mailboxes of a connection for backup. It returns how
-// many there are and the jobs of their first backups.
-func (s *Store) selectMailboxes(ctx context.Context, tx *sql.Tx, org backup.OrgID, connection backup.ConnectionID, ids []backup.MailboxID) (n int, jobs []river.JobArgs, err error) {
+// many there are and how many of them are due now.
+func (s *Store) selectMailboxes(ctx context.Context, tx *sql.Tx, org backup.OrgID, connection backup.ConnectionID, ids []backup.MailboxID) (n, due int, err error) {
 	for _, id := range slices.Compact(slices.Sorted(slices.Values(ids))) {
 		m, err := one(ctx, tx, scanMailbox, `SELECT `+mailboxColumns+` FROM mailboxes WHERE org_id = $1 AND connection_id = $2 AND id = $3`+s.forUpdate(), org, connection, id)
 		if errors.Is(err, backup.ErrNotFound) {
 			continue
 		}
 		if err != nil {
-			return 0, nil, fmt.Errorf("read mailbox %s: %w", id, err)
+			return 0, 0, fmt.Errorf("read mailbox %s: %w", id, err)
 		}
 		n++
 		m.Selected = true
 		if canRun(m) {
 			m.NextRunAt = time.Now()
-			jobs = append(jobs, backup.BackupJob{OrgID: m.OrgID, MailboxID: m.ID})
+			due++
 		}
 		if err := saveMailbox(ctx, tx, m); err != nil {
-			return 0, nil, fmt.Errorf("select mailbox %s: %w", id, err)
+			return 0, 0, fmt.Errorf("select mailbox %s: %w", id, err)
 		}
 	}
-	return n, jobs, nil
+	return n, due, nil
 }
 
 // SetMailboxDeactivated stops the backups of a mailbox, or starts them again.
 // A mailbox that was not chosen for backup is backup.ErrNotFound. One that
 // stands as asked already stays as it is.
 func (s *Store) SetMailboxDeactivated(ctx context.Context, org backup.OrgID, id backup.MailboxID, deactivated bool, by backup.Actor) error {
-	return s.inTx(ctx, func(tx *sql.Tx) error {
+	return s.fillAfter(ctx, s.inTx(ctx, func(tx *sql.Tx) error {
 		m, err := s.selectedMailbox(ctx, tx, org, id)
 		if err != nil {
 			return err
 		}
-		kind, jobs, was := "mailbox.reactivate", []river.JobArgs(nil), m.Status
+		kind, was := "mailbox.reactivate", m.Status
 		switch {
 		case deactivated == (m.Deactivated == backup.DeactivatedManual):
 			return nil
@@ -370,24 +365,21 @@ func (s *Store) SetMailboxDeactivated(ctx context.Context, org backup.OrgID, id 
 			m.Deactivated, m.DeactivatedBy = backup.NotDeactivated, ""
 			if canRun(m) {
 				m.NextRunAt = time.Now()
-				jobs = []river.JobArgs{backup.BackupJob{OrgID: org, MailboxID: id}}
 			}
 		}
 		if err := saveMailbox(ctx, tx, m); err != nil {
 			return fmt.Errorf("save mailbox %s: %w", id, err)
-		}
-		if err := s.enqueueTx(ctx, tx, jobs...); err != nil {
-			return err
 		}
 		after := "active"
 		if deactivated {
 			after = string(backup.StatusDeactivated)
 		}
 		return s.record(ctx, tx, by, org, kind, m.Address, fromTo(string(was), after))
-	})
+	}))
 }
 
-// BackUpNow makes a mailbox due at once. A mailbox that was not chosen for
+// BackUpNow makes a mailbox due at once and queues it before those of the
+// schedule. A mailbox that was not chosen for
 // backup is backup.ErrNotFound, an inactive or deactivated one
 // backup.ErrConflict.
 func (s *Store) BackUpNow(ctx context.Context, org backup.OrgID, id backup.MailboxID, by backup.Actor) error {
@@ -403,7 +395,7 @@ func (s *Store) BackUpNow(ctx context.Context, org backup.OrgID, id backup.Mailb
 		if err := saveMailbox(ctx, tx, m); err != nil {
 			return fmt.Errorf("save mailbox %s: %w", id, err)
 		}
-		if err := s.enqueueTx(ctx, tx, backup.BackupJob{OrgID: org, MailboxID: id}); err != nil {
+		if err := s.enqueueAsked(ctx, tx, backup.BackupJob{OrgID: org, MailboxID: id}); err != nil {
 			return err
 		}
 		return s.record(ctx, tx, by, org, "mailbox.back_up_now", m.Address, "")
@@ -419,20 +411,4 @@ func (s *Store) selectedMailbox(ctx context.Context, tx *sql.Tx, org backup.OrgI
 func canRun(m backup.Mailbox) bool {
 	status := backup.MailboxStatus(m)
 	return status != backup.StatusInactive && status != backup.StatusDeactivated
-}
-
-// DueMailboxes returns at most limit mailboxes of all organizations that are
-// due and not running, taking turns between the organizations so that a large
-// one does not hold up a small one.
-func (s *Store) DueMailboxes(ctx context.Context, now time.Time, limit int) ([]backup.Mailbox, error) {
-	list, err := collect(ctx, s.read, scanMailbox, `
-		SELECT `+mailboxColumns+` FROM (
-			SELECT m.*, row_number() OVER (PARTITION BY org_id ORDER BY next_run_at, id) AS turn
-			FROM mailboxes m WHERE next_run_at > 0 AND next_run_at <= $1 AND selected = TRUE AND running = FALSE
-				AND NOT EXISTS (SELECT 1 FROM organizations o WHERE o.id = m.org_id AND o.suspended_at > 0)
-		) AS due ORDER BY turn, next_run_at, id LIMIT $2`, millis(now), limit)
-	if err != nil {
-		return nil, fmt.Errorf("find due mailboxes: %w", err)
-	}
-	return list, nil
 }

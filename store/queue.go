@@ -35,7 +35,7 @@ func insertOpts(args river.JobArgs) *river.InsertOpts {
 	}}}
 	switch args.Kind() {
 	case (backup.BackupJob{}).Kind():
-		opts.Queue, opts.MaxAttempts = QueueBackup, 1
+		opts.Queue, opts.MaxAttempts, opts.Priority = QueueBackup, 1, prioritySchedule
 	case (backup.RestoreJob{}).Kind():
 		opts.Queue, opts.MaxAttempts = QueueRestore, 1
 	case (backup.UpkeepJob{}).Kind():
@@ -65,9 +65,9 @@ func (s *Store) enqueueTx(ctx context.Context, tx *sql.Tx, jobs ...river.JobArgs
 	return nil
 }
 
-// RegisterWorker says that the process id works jobs and is alive for life
-// from now on. On SQLite, which serves one process, it is the only one.
-func (s *Store) RegisterWorker(ctx context.Context, id string, life time.Duration) error {
+// RegisterWorker says that the process id works jobs, backs up as many mailboxes
+// at the same time as it has slots, and is alive for life from now on. On SQLite, which serves one process, it is the only one.
+func (s *Store) RegisterWorker(ctx context.Context, id string, slots int, life time.Duration) error {
 	return s.inTx(ctx, func(tx *sql.Tx) error {
 		if s.dialect == dialectSQLite {
 			if _, err := tx.ExecContext(ctx, `DELETE FROM workers WHERE id <> $1`, id); err != nil {
@@ -75,8 +75,8 @@ func (s *Store) RegisterWorker(ctx context.Context, id string, life time.Duratio
 			}
 		}
 		_, err := tx.ExecContext(ctx, `
-			INSERT INTO workers (id, alive_until) VALUES ($1, $2)
-			ON CONFLICT (id) DO UPDATE SET alive_until = excluded.alive_until`, id, millis(time.Now().Add(life)))
+			INSERT INTO workers (id, alive_until, slots) VALUES ($1, $2, $3)
+			ON CONFLICT (id) DO UPDATE SET alive_until = excluded.alive_until, slots = excluded.slots`, id, millis(time.Now().Add(life)), slots)
 		if err != nil {
 			return fmt.Errorf("register worker %s: %w", id, err)
 		}

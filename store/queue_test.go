@@ -81,7 +81,7 @@ func TestJobsOfADeadProcessAreReleased(t *testing.T) {
 		if err := st.Enqueue(ctx, backup.BackupJob{OrgID: "ORG", MailboxID: "BOX"}); err != nil {
 			t.Fatal(err)
 		}
-		if err := st.RegisterWorker(ctx, "dead", time.Hour); err != nil {
+		if err := st.RegisterWorker(ctx, "dead", 1, time.Hour); err != nil {
 			t.Fatal(err)
 		}
 		attempted := `'["dead"]'`

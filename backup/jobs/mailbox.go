@@ -26,46 +26,58 @@ func (*backUp) Timeout(*river.Job[backup.BackupJob]) time.Duration { return -1 }
 // runLife is how long a run counts as alive after its last beat.
 const runLife = 2 * time.Minute
 
+// notBegunPause is how long a mailbox waits whose run could not be begun.
+const notBegunPause = time.Minute
+
 // Work implements river.Worker.
 func (w *backUp) Work(ctx context.Context, job *river.Job[backup.BackupJob]) error {
-	mailbox, err := w.Store.Mailbox(ctx, job.Args.OrgID, job.Args.MailboxID)
+	begun, err := w.work(ctx, job.Args)
+	if begun || ctx.Err() != nil {
+		return err
+	}
+	return errors.Join(err, w.Store.PostponeMailbox(ctx, job.Args.OrgID, job.Args.MailboxID, time.Now().Add(notBegunPause)))
+}
+
+// work backs up the mailbox of a job and says whether its run began.
+func (w *backUp) work(ctx context.Context, job backup.BackupJob) (begun bool, err error) {
+	mailbox, err := w.Store.Mailbox(ctx, job.OrgID, job.MailboxID)
 	if errors.Is(err, backup.ErrNotFound) {
-		return nil
+		return false, nil
 	}
 	if err != nil {
-		return fmt.Errorf("read mailbox %s: %w", job.Args.MailboxID, err)
+		return false, fmt.Errorf("read mailbox %s: %w", job.MailboxID, err)
 	}
 	if !mailbox.Selected || mailbox.Deactivated != backup.NotDeactivated {
-		return nil
+		return false, nil
 	}
 	conn, err := w.Store.Connection(ctx, mailbox.OrgID, mailbox.ConnectionID)
 	if err != nil {
-		return fmt.Errorf("read connection %s: %w", mailbox.ConnectionID, err)
+		return false, fmt.Errorf("read connection %s: %w", mailbox.ConnectionID, err)
 	}
 	provider, err := w.provider(conn)
 	if err != nil {
-		return err
+		return false, err
 	}
 	source, err := provider.open(ctx, conn, mailbox)
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer source.Close() //nolint:errcheck // it was only read from
 	run := backup.Run{ID: backup.NewID[backup.RunID](), OrgID: mailbox.OrgID, MailboxID: mailbox.ID,
 		State: backup.RunRunning, Trigger: trigger(mailbox), StartedAt: time.Now(), BeatAt: time.Now()}
 	if err := w.Store.StartRun(ctx, run); errors.Is(err, backup.ErrConflict) {
-		return nil // it is being backed up right now
+		return false, nil // it is being backed up right now
 	} else if err != nil {
-		return fmt.Errorf("start run: %w", err)
+		return false, fmt.Errorf("start run: %w", err)
 	}
 	result, runErr := w.run(ctx, mailbox, &run, source)
 	if err := w.finish(context.WithoutCancel(ctx), conn, run, result, runErr, ctx.Err() != nil); err != nil {
-		return fmt.Errorf("record run %s: %w", run.ID, err)
+		return true, fmt.Errorf("record run %s: %w", run.ID, err)
 	}
 	if runErr != nil {
-		return river.JobCancel(fmt.Errorf("back up mailbox %s: %w", mailbox.ID, runErr))
+		return true, river.JobCancel(fmt.Errorf("back up mailbox %s: %w", mailbox.ID, runErr))
 	}
-	return nil
+	return true, nil
 }
 
 func trigger(m backup.Mailbox) string {

@@ -86,10 +86,14 @@ func (r *Runner) Run(ctx context.Context) error {
 	// StopAndCancel and still reach the database to say so.
 	jobs, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
+	ended, _ := client.Subscribe(backupEnds...)
 	if err := client.Start(jobs); err != nil {
 		return fmt.Errorf("start the job queue: %w", err)
 	}
+	filled := make(chan struct{})
+	go func() { defer close(filled); r.refill(ctx, ended) }()
 	r.beat(ctx, holder)
+	<-filled
 	stop, cancelStop := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
 	defer cancelStop()
 	if err := client.StopAndCancel(stop); err != nil {
@@ -103,7 +107,7 @@ func (r *Runner) Run(ctx context.Context) error {
 
 // takeUp registers this worker and takes up what a crash left open.
 func (r *Runner) takeUp(ctx context.Context, holder string) error {
-	if err := r.Store.RegisterWorker(ctx, holder, workerLife); err != nil {
+	if err := r.Store.RegisterWorker(ctx, holder, r.Workers, workerLife); err != nil {
 		return fmt.Errorf("register this worker: %w", err)
 	}
 	if err := r.releaseDead(ctx); err != nil {
@@ -178,7 +182,7 @@ func (r *Runner) beat(ctx context.Context, holder string) {
 		case <-ctx.Done():
 			return
 		case <-ticker.C:
-			if err := r.Store.RegisterWorker(ctx, holder, workerLife); err != nil && ctx.Err() == nil {
+			if err := r.Store.RegisterWorker(ctx, holder, r.Workers, workerLife); err != nil && ctx.Err() == nil {
 				r.Log.Error("worker could not say that it is alive", "error", err)
 			}
 		}

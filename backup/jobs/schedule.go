@@ -51,14 +51,8 @@ func (w *schedule) Work(ctx context.Context, _ *river.Job[backup.ScheduleJob]) e
 }
 
 func (w *schedule) mailboxes(ctx context.Context, now time.Time) error {
-	due, err := w.Store.DueMailboxes(ctx, now, 500)
-	if err != nil {
-		return fmt.Errorf("find due mailboxes: %w", err)
-	}
-	for _, m := range due {
-		if err := w.Store.Enqueue(ctx, backup.BackupJob{OrgID: m.OrgID, MailboxID: m.ID}); err != nil {
-			return fmt.Errorf("queue mailbox %s: %w", m.ID, err)
-		}
+	if _, err := w.Store.FillBackups(ctx, now); err != nil {
+		return fmt.Errorf("queue due mailboxes: %w", err)
 	}
 	return nil
 }
