@@ -105,7 +105,7 @@ func (s *Store) FinishUpkeep(ctx context.Context, u backup.Upkeep) error {
 		ok = millis(u.EndedAt)
 	}
 	err := execOne(ctx, s.db, `
-		UPDATE upkeep SET state = $1, asked_at = 0, ended_at = $2, ok_at = CASE WHEN $3 > 0 THEN $3 ELSE ok_at END, next_at = $4,
+		UPDATE upkeep SET state = $1, asked_at = 0, ended_at = $2, ok_at = CASE WHEN CAST($3 AS BIGINT) > 0 THEN $3 ELSE ok_at END, next_at = $4,
 			mailbox_id = $5, counted = $6, counted_bytes = $7, damaged = $8, problem = $9
 		WHERE org_id = $10 AND kind = $11`,
 		u.State, millis(u.EndedAt), ok, millis(u.NextAt), u.MailboxID, u.Counted, u.Bytes, u.Damaged, problemText(u.Problem), u.OrgID, u.Kind)
