@@ -25,6 +25,8 @@
 //   - Mailbox: an account that can be backed up. Its status says how it does.
 //   - Run: one attempt to back up a mailbox.
 //   - Snapshot: what a run kept; a mailbox as it was at one time.
+//   - Retention: how long snapshots of an organization are kept.
+//   - Legal hold: while it is set, nothing of an organization expires.
 //   - Expire: what happens to a snapshot that is no longer kept. Its tombstone
 //     stands in the repository's deletion log.
 //   - Collection: it frees the space of what no kept snapshot needs.

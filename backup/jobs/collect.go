@@ -14,7 +14,8 @@ import (
 // collectEvery is how often the repository is collected.
 const collectEvery = 24 * time.Hour
 
-// collect deletes from the repository what no snapshot needs.
+// collect lets snapshots expire, and deletes from the repository what none
+// needs.
 type collect struct {
 	river.WorkerDefaults[backup.CollectJob]
 	*Runner
@@ -34,6 +35,9 @@ func (w *collect) Work(ctx context.Context, _ *river.Job[backup.CollectJob]) err
 		return fmt.Errorf("list organizations: %w", err)
 	}
 	for _, org := range orgs {
+		if err := w.Expire(ctx, org); err != nil {
+			w.Log.Error("retention not applied", "organization", org.ID, "error", err)
+		}
 		c, err := w.Engine.Collect(ctx, org.ID)
 		if ctx.Err() != nil {
 			return ctx.Err()
