@@ -9,7 +9,7 @@ DATA     ?= demo-data
 # Packages that do not link the Graph SDK: cheap to check for races.
 RACE     := ./backup ./backup/repo/... ./backup/engine/... ./backup/m365/simulator/... ./store/...
 
-.PHONY: build demo dev test race check generate lint fmt bench fuzz clean
+.PHONY: build demo dev test race check generate lint fmt bench bench-peers fuzz clean
 
 build:
 	go build -ldflags='-s -w' -o bin/holdfast ./cmd/holdfast
@@ -55,6 +55,10 @@ fuzz:
 
 bench:
 	go test -run '^$$' -bench . -benchtime 1x -count 1 ./backup/repo ./backup/engine ./backup/jobs ./handlers ./cmd/holdfast
+
+# Against restic and borg on the same mail: apt-get install restic borgbackup
+bench-peers:
+	HOLDFAST_BENCH_PEERS=1 go test -run '^$$' -bench . -benchtime 1x -count 1 -timeout 60m ./backup/peers
 
 clean:
 	rm -rf bin

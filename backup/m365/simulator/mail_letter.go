@@ -4,9 +4,11 @@ import (
 	"bufio"
 	"encoding/base64"
 	"fmt"
+	"io"
 	"math"
 	"math/rand/v2"
 	"slices"
+	"time"
 )
 
 // A letter is what an office's mail looks like to a program that stores it: the
@@ -40,6 +42,14 @@ var draw = func() (table [1 << 16]uint16) {
 	}
 	return table
 }()
+
+// WriteLetter writes the letter with a number as a MIME text: for the same
+// arguments the same bytes. Text and Attachment of g are medians, as for
+// Generate; see letterOf for the rest.
+func WriteLetter(w io.Writer, to string, number int64, at time.Time, g Generated) error {
+	r := recipe{Number: number, From: "Sender <sender@supplier.example>", To: to, Subject: fmt.Sprintf("Letter %d", number), Date: at.Format(time.RFC1123Z), Text: g.Text}
+	return letterOf(r, g).write(w)
+}
 
 // random is a source of the recipe's own.
 func (r recipe) random(stream uint64) *rand.Rand {
@@ -114,7 +124,8 @@ func (r recipe) paragraphs(out *bufio.Writer, size int64, start, end string) {
 
 // letterOf is the recipe of a letter of a mailbox, after Generated: its size
 // log-normal around text, 15 of 100 with an attachment, of which 40 of 100 are
-// among 50 that many have.
+// among 50 that many have. 10 of 100 files are tables in text; the others are
+// documents, of which a seventh can be compressed.
 func letterOf(r recipe, g Generated) recipe {
 	rng := r.random(4)
 	r.Letter = true
@@ -129,5 +140,8 @@ func letterOf(r recipe, g Generated) recipe {
 		size = recipe{Number: r.FileNumber}.random(4)
 	}
 	r.FileSize = int64(float64(g.Attachment) * math.Exp(size.NormFloat64()))
+	if r.FileKind = fileDocument; size.IntN(100) < 10 {
+		r.FileKind = fileTable
+	}
 	return r
 }

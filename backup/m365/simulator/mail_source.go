@@ -32,6 +32,7 @@ type recipe struct {
 	File       string // name of the attachment, "" for none
 	FileSize   int64
 	FileNumber int64 // the same number is the same attachment
+	FileKind   int
 }
 
 // open returns the bytes of a message.
@@ -107,16 +108,79 @@ func (r recipe) text(out *bufio.Writer) {
 	}
 }
 
-// attachment writes noise in base64.
-func (r recipe) attachment(out io.Writer) error {
+// Kinds of attachments.
+const (
+	fileNoise    = iota // nothing in it can be compressed
+	fileDocument        // streams that are compressed already, with what holds them together, as PDF has it
+	fileTable           // rows of text
+)
+
+// file reads the bytes of the attachment: without an end.
+func (r recipe) file() io.Reader {
 	seed := [32]byte{24: 7}
 	binary.LittleEndian.PutUint64(seed[:], uint64(r.FileNumber)) //nolint:gosec // only numbers the attachment
 	noise := rand.NewChaCha8(seed)
+	rng := rand.New(noise) //nolint:gosec // only makes up a file
+	switch r.FileKind {
+	case fileDocument:
+		return &pieces{next: func(i int, to []byte) []byte { return appendObjects(rng, noise, i, to) }}
+	case fileTable:
+		return &pieces{next: func(i int, to []byte) []byte { return appendRow(rng, i, to) }}
+	}
+	return noise
+}
+
+// pieces reads what next makes, one piece after the other.
+type pieces struct {
+	next  func(i int, to []byte) []byte
+	count int
+	all   []byte
+	rest  []byte
+}
+
+// Read implements io.Reader.
+func (s *pieces) Read(p []byte) (n int, err error) {
+	for n < len(p) {
+		if len(s.rest) == 0 {
+			s.count++
+			s.all = s.next(s.count, s.all[:0])
+			s.rest = s.all
+		}
+		c := copy(p[n:], s.rest)
+		n, s.rest = n+c, s.rest[c:]
+	}
+	return n, nil
+}
+
+// appendRow makes a row of a table of bookings, as programs export it.
+func appendRow(rng *rand.Rand, i int, to []byte) []byte {
+	return fmt.Appendf(to, "%06d;2026-%02d-%02d;%s %s;%d.%02d;EUR;%05d;%s\r\n", i, 1+rng.IntN(12), 1+rng.IntN(28),
+		vocabulary[rng.IntN(400)], vocabulary[rng.IntN(len(vocabulary))], rng.IntN(5000), rng.IntN(100), rng.IntN(100_000), words[rng.IntN(12)])
+}
+
+// appendObjects makes a page of a document: its description, and its text or
+// pictures in a compressed stream six times as long.
+func appendObjects(rng *rand.Rand, noise *rand.ChaCha8, i int, to []byte) []byte {
+	for part := range 5 {
+		to = fmt.Appendf(to, "%d 0 obj\n<</Type/StructElem/S/Span/P %d 0 R/Pg %d 0 R/K[%d]/A<</O/Layout/BBox[%d.%d %d.%d 541.4 90.2]>>>>\nendobj\n",
+			i*8+part, i*8, i*8+6, part, rng.IntN(600), rng.IntN(10), rng.IntN(800), rng.IntN(10))
+	}
+	length := 2000 + rng.IntN(4000)
+	to = fmt.Appendf(to, "%d 0 obj\n<</Filter/FlateDecode/Length %d>>\nstream\n", i*8+7, length)
+	start := len(to)
+	to = append(to, make([]byte, length)...)
+	_, _ = noise.Read(to[start:]) // never fails
+	return append(to, "\nendstream\nendobj\n"...)
+}
+
+// attachment writes the file in base64.
+func (r recipe) attachment(out io.Writer) error {
+	file := r.file()
 	plain := make([]byte, 57*64)
 	text := make([]byte, 0, 64*78)
 	for left := r.FileSize; left > 0; {
 		n := min(left, int64(len(plain)))
-		_, _ = noise.Read(plain[:n]) // never fails
+		_, _ = file.Read(plain[:n]) // never fails, and fills it
 		text = text[:0]
 		for p := plain[:n]; len(p) > 0; p = p[min(57, len(p)):] {
 			text = base64.StdEncoding.AppendEncode(text, p[:min(57, len(p))])
