@@ -315,25 +315,30 @@ func (o *office) applicationsInTenant() int { return len(o.holdfastApplications(
 // holdfastApplications are the names of Holdfast's applications in the tenant.
 func (o *office) holdfastApplications() (names []string) {
 	o.t.Helper()
+	for _, a := range o.inTenant() {
+		names = append(names, a["displayName"].(string))
+	}
+	return names
+}
+
+// inTenant are Holdfast's applications in the tenant, as Microsoft describes them.
+func (o *office) inTenant() (list []map[string]any) {
+	o.t.Helper()
 	res, err := http.Get(o.control + inContoso + "/applications")
 	if err != nil {
 		o.t.Fatal(err)
 	}
 	defer res.Body.Close()
-	var all []struct {
-		Name string `json:"displayName"`
-		Tags []string
-		Gone *string `json:"deletedDateTime"`
-	}
+	var all []map[string]any
 	if err := json.NewDecoder(res.Body).Decode(&all); err != nil {
 		o.t.Fatal(err)
 	}
 	for _, a := range all {
-		if a.Gone == nil && len(a.Tags) > 0 && a.Tags[0] == "holdfast" {
-			names = append(names, a.Name)
+		if tags, _ := a["tags"].([]any); a["deletedDateTime"] == nil && len(tags) > 0 && tags[0] == "holdfast" {
+			list = append(list, a)
 		}
 	}
-	return names
+	return list
 }
 
 func (o *office) selected() backup.Mailbox {
@@ -610,4 +615,71 @@ func TestGivingUpWhileTheAccountIsMadeLeavesNothing(t *testing.T) {
 	if got := o.backupAdmins(); len(got) != 0 {
 		t.Errorf("in the tenant: %v", got)
 	}
+}
+
+// An Undo that Microsoft holds up is still under way when the next migration
+// makes its applications: they are not its to delete.
+func TestAnUndoThatComesLateLeavesTheNextMigration(t *testing.T) {
+	for _, crash := range []bool{false, true} {
+		o, v := legacy(t)
+		v.migrating()
+		o.change(http.MethodPost, "/faults", `{"host":"graph","method":"DELETE","path":"/applications","status":503,"retryAfter":"0"}`)
+		first, err := o.store.ActiveAuthorization(t.Context(), o.org(adminMail))
+		if err != nil {
+			t.Fatal(err)
+		}
+		v.get("/setup/abandon").press("Give up")
+		waitFor(t, "a refused deletion", func() bool {
+			for _, r := range o.microsoft.Requests() {
+				if r.Method == http.MethodDelete && strings.Contains(r.Path, "/applications") && r.Status == http.StatusServiceUnavailable {
+					return true
+				}
+			}
+			return false
+		})
+		if crash {
+			o.stop()
+		}
+		v.get("/settings/credentials").follow("Migrate Now").follow("Yes, Continue").press("Continue").microsoft(contosoAdmin, contosoPass)
+		o.change(http.MethodDelete, "/faults", "")
+		if crash {
+			o.work()
+		}
+		waitFor(t, "the undo", func() bool {
+			a, err := o.store.Authorization(t.Context(), first.OrgID, first.ID)
+			return err == nil && len(a.SetupToken) == 0
+		})
+		v.applications()
+		if n := o.applicationsInTenant(); n != 2 || len(o.apps()) != 2 {
+			t.Errorf("crash %v: %d applications in the tenant, %d known, want 2", crash, n, len(o.apps()))
+		}
+		v.migrated().says("The migration is complete")
+		o.oneApplicationEach()
+		o.legacyStands()
+		v.do(http.MethodPost, "/mailboxes/"+string(o.selected().ID)+"/back-up", url.Values{})
+		o.backedUp(2)
+		o.stop()
+	}
+}
+
+func TestGivingUpWhileAnApplicationIsMadeLeavesNothing(t *testing.T) {
+	o, v := legacy(t)
+	o.change(http.MethodPost, "/faults", `{"host":"graph","method":"POST","path":"/applications$","delay":"1500ms","times":1}`)
+	v.get("/settings/credentials").follow("Migrate Now").follow("Yes, Continue").press("Continue").microsoft(contosoAdmin, contosoPass)
+	waitFor(t, "the application to be begun", func() bool {
+		return len(o.apps()[backup.WorkloadMail].PrivateKey)+len(o.apps()[backup.WorkloadExchange].PrivateKey) > 0
+	})
+	v.get(o.portal + "/setup/abandon").press("Give up")
+	waitFor(t, "the undo", func() bool {
+		a, err := o.store.LatestAuthorization(t.Context(), o.org(adminMail))
+		return err == nil && len(a.SetupToken) == 0
+	})
+	o.idle()
+	if n := o.applicationsMade(); n > 1 {
+		t.Errorf("%d applications were made", n)
+	}
+	if n := o.applicationsInTenant(); n != 0 || len(o.apps()) != 0 {
+		t.Errorf("%d applications in the tenant, %d known", n, len(o.apps()))
+	}
+	o.legacyStands()
 }

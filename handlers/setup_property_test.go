@@ -6,10 +6,10 @@ import (
 	"net/http"
 	"net/url"
 	"os"
-	"slices"
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/PuerkitoBio/goquery"
 
@@ -24,6 +24,8 @@ var answers = []simulator.Fault{
 	{Host: "graph", Method: http.MethodPost, Path: "/addKey|/applications", Status: http.StatusBadRequest, Code: "Request_BadRequest", Message: "Something is wrong.", Times: 1},
 	{Host: "graph", Method: http.MethodPost, Path: "/applications", Cut: new(40), Times: 1}, // made, and the answer lost
 	{Host: "graph", Method: http.MethodPost, Path: "/servicePrincipals", Reset: true, Times: 1},
+	{Host: "graph", Method: http.MethodPost, Path: "/applications", Delay: simulator.Duration(500 * time.Millisecond), Times: 1},
+	{Host: "graph", Method: http.MethodDelete, Path: "/applications", Status: http.StatusServiceUnavailable, RetryAfter: "0", Times: 5},
 	{Host: "graph", Body: "<html>hello</html>", Status: http.StatusOK, Times: 1},
 	{Host: "login", Method: http.MethodPost, Path: "/token$", Status: http.StatusInternalServerError, Times: 1},
 	{Host: "login", Method: http.MethodPost, Path: "/token$", Body: "{}", Status: http.StatusOK, Times: 1},
@@ -32,54 +34,91 @@ var answers = []simulator.Fault{
 	{Host: "exchange", Body: "nothing", Status: http.StatusOK, Times: 1},
 }
 
+// seeds are those of the random walks: the first few, HOLDFAST_TEST_SEEDS more,
+// or the one that HOLDFAST_TEST_SEED names, to walk it again.
+func seeds(t *testing.T, few int) []int {
+	t.Helper()
+	if one, err := strconv.Atoi(os.Getenv("HOLDFAST_TEST_SEED")); err == nil {
+		return []int{one}
+	}
+	if more, err := strconv.Atoi(os.Getenv("HOLDFAST_TEST_SEEDS")); err == nil {
+		few += more
+	}
+	list := make([]int, few)
+	for i := range list {
+		list[i] = i
+	}
+	return list
+}
+
+// walk is a person in the wizard, with a Microsoft that answers as chance has it.
+type walk struct {
+	*visitor
+	o      *office
+	chance *rand.Rand // nil: Microsoft and the person do what they should
+	begin  func()     // goes to where this wizard begins
+}
+
+// walks runs a walk for every seed.
+func walks(t *testing.T, few int, f func(t *testing.T, seed int, chance *rand.Rand)) {
+	for _, seed := range seeds(t, few) {
+		t.Run("seed "+strconv.Itoa(seed), func(t *testing.T) {
+			t.Parallel()
+			f(t, seed, rand.New(rand.NewPCG(uint64(seed), 7))) //nolint:gosec // a replayable sequence is wanted
+		})
+	}
+}
+
+// wander takes steps while answers are lost, wrong or refused and the process
+// ends, and checks after each what always holds.
+func (w *walk) wander(steps int, act func() bool, holds func()) {
+	w.t.Helper()
+	for range steps {
+		if w.chance.IntN(3) > 0 {
+			if err := w.o.microsoft.AddFault(answers[w.chance.IntN(len(answers))]); err != nil {
+				w.t.Fatal(err)
+			}
+		}
+		act()
+		if w.chance.IntN(3) == 0 {
+			w.o.stop()
+			w.o.work()
+		}
+		w.o.oneApplicationEach()
+		holds()
+	}
+	w.o.microsoft.ClearFaults()
+	w.chance = nil
+}
+
 // Whatever Microsoft answers and whenever the process ends, the wizard waits for
 // a person, failed with a way on and Undo, or is done, by code or by script; no
 // workload ever has two applications in the tenant, and giving up leaves none
-// that is not named. HOLDFAST_TEST_SEEDS runs so many more.
+// that is not named.
 func TestWizardUnderAnyAnswers(t *testing.T) {
-	seeds := 2
-	if more, err := strconv.Atoi(os.Getenv("HOLDFAST_TEST_SEEDS")); err == nil {
-		seeds += more
-	}
-	for seed := range seeds {
-		t.Run("seed "+strconv.Itoa(seed), func(t *testing.T) {
-			t.Parallel()
-			o := newOffice(t)
-			v := o.signIn(adminMail)
-			chance := rand.New(rand.NewPCG(uint64(seed), 7)) //nolint:gosec // a replayable sequence is wanted
-			for range 12 {
-				if chance.IntN(3) > 0 {
-					if err := o.microsoft.AddFault(answers[chance.IntN(len(answers))]); err != nil {
-						t.Fatal(err)
-					}
-				}
-				v.step(o, chance)
-				if chance.IntN(3) == 0 {
-					o.stop()
-					o.work()
-				}
-				o.oneApplicationEach()
+	walks(t, 2, func(t *testing.T, seed int, chance *rand.Rand) {
+		o := newOffice(t)
+		v := o.signIn(adminMail)
+		w := &walk{visitor: v, o: o, chance: chance, begin: func() { v.get(o.portal + "/add-backup/microsoft365") }}
+		w.wander(12, w.step, func() {})
+		if seed%2 == 1 {
+			v.undone(o)
+			return
+		}
+		for range 12 {
+			if v.get("/dashboard"); !strings.Contains(v.text(), "Add Backup") && o.role().State == backup.RoleConnected {
+				break
 			}
-			o.microsoft.ClearFaults()
-			if seed%2 == 1 {
-				v.undone(o)
-				return
+			if w.step() {
+				break
 			}
-			for range 12 {
-				if v.get("/dashboard"); !strings.Contains(v.text(), "Add Backup") && o.role().State == backup.RoleConnected {
-					break
-				}
-				if v.step(o, nil) {
-					break
-				}
-			}
-			o.oneApplicationEach()
-			a, err := o.store.LatestAuthorization(t.Context(), o.org(adminMail))
-			if err != nil || a.Step != backup.StepChooseAccounts && a.Step != backup.StepDone {
-				t.Errorf("with a Microsoft that answers the wizard stands at %s: %v: %s", a.Step, err, a.Problem.Text)
-			}
-		})
-	}
+		}
+		o.oneApplicationEach()
+		a, err := o.store.LatestAuthorization(t.Context(), o.org(adminMail))
+		if err != nil || a.Step != backup.StepChooseAccounts && a.Step != backup.StepDone {
+			t.Errorf("with a Microsoft that answers the wizard stands at %s: %v: %s", a.Step, err, a.Problem.Text)
+		}
+	})
 }
 
 // undone gives the wizard up, wherever it stands, and makes sure that the tenant
@@ -114,24 +153,36 @@ func (v *visitor) undone(o *office) {
 // step does what a person does next in the wizard, chance deciding where there
 // are several ways, and waits until the background has done its part. It says
 // whether the accounts are there.
-func (v *visitor) step(o *office, chance *rand.Rand) bool {
-	v.t.Helper()
-	v.get(o.portal + "/setup")
-	settled := func() bool {
-		a, err := o.store.LatestAuthorization(v.t.Context(), o.org(adminMail))
-		return err != nil || !a.Step.InBackground() && (a.Step != backup.StepChooseAccounts || v.doc.Find("#accounts, .problem").Length() > 0)
-	}
-	buttons := []string{"Try again at Microsoft", "Sign in at Microsoft", "Try again", "Authorize in this browser", "Continue to Microsoft"}
-	if chance != nil && chance.IntN(8) == 0 {
-		buttons = append([]string{"Get a code"}, buttons...)
-	}
-	if v.at.Path != "/setup" {
-		v.get(o.portal + "/add-backup/microsoft365")
+func (w *walk) step() bool {
+	w.t.Helper()
+	v, o := w.visitor, w.o
+	if v.get(o.portal + "/setup"); v.at.Path != "/setup" {
+		w.begin()
 	}
 	if v.doc.Find("#accounts").Length() > 0 {
 		return true
 	}
-	if chance != nil && chance.IntN(6) == 0 && v.doc.Find("#device").Length() > 0 {
+	w.forward()
+	v.until(o.portal+"/setup", func() bool {
+		a, err := o.store.LatestAuthorization(v.t.Context(), o.org(adminMail))
+		return err != nil || !a.Step.InBackground() && (a.Step != backup.StepChooseAccounts || v.doc.Find("#accounts, .problem").Length() > 0)
+	})
+	v.get(o.portal + "/setup") // the page before was older than what settled
+	if v.at.Path == "/setup" && v.doc.Find("#accounts").Length() == 0 && (v.doc.Find("main button").Length() == 0 || v.doc.Find("a[href='/setup/abandon']").Length() == 0) {
+		v.t.Errorf("no way on, or none back: %s", v.text())
+	}
+	return v.doc.Find("#accounts").Length() > 0
+}
+
+// forward presses what leads on from the page, if anything does.
+func (w *walk) forward() {
+	w.t.Helper()
+	v, o := w.visitor, w.o
+	buttons := []string{"Try again at Microsoft", "Sign in at Microsoft", "Try again", "Authorize in this browser", "Continue to Microsoft", "Continue"}
+	if w.chance != nil && w.chance.IntN(8) == 0 {
+		buttons = append([]string{"Get a code"}, buttons...)
+	}
+	if w.chance != nil && w.chance.IntN(6) == 0 && v.doc.Find("#device").Length() > 0 {
 		v.do(http.MethodPost, "/setup/flow", url.Values{"step": {"device_authorization"}, "flow": {"manual"}})
 	}
 	if v.doc.Find("a[href='/setup/script']").Length() > 0 {
@@ -153,25 +204,51 @@ func (v *visitor) step(o *office, chance *rand.Rand) bool {
 		if strings.Contains(v.at.Path, simulator.HostLogin) || strings.Contains(v.text(), "Pick an account") || v.doc.Find("input[name=passwd]").Length() > 0 {
 			v.microsoft(contosoAdmin, contosoPass)
 		}
-		break
+		return
 	}
-	v.until(o.portal+"/setup", settled)
-	v.get(o.portal + "/setup") // the page before was older than what settled
-	if v.at.Path == "/setup" && v.doc.Find("#accounts").Length() == 0 && v.doc.Find("main button").Length() == 0 {
-		v.t.Errorf("no way on: %s", v.text())
-	}
-	return v.doc.Find("#accounts").Length() > 0
 }
 
 // oneApplicationEach fails the test if a workload has two applications in the
-// tenant, or one that the portal does not know.
+// tenant, or if one is there that the portal does not know.
 func (o *office) oneApplicationEach() {
 	o.t.Helper()
-	var names []string
-	for _, app := range o.holdfastApplications() {
-		if slices.Contains(names, app) {
-			o.t.Errorf("two applications %q in the tenant", app)
+	before, names := o.inTenant(), map[any]bool{}
+	for _, app := range before {
+		if names[app["displayName"]] {
+			o.t.Errorf("two applications %q in the tenant", app["displayName"])
 		}
-		names = append(names, app)
+		names[app["displayName"]] = true
 	}
+	known := o.markers()
+	after := map[any]bool{} // an Undo under way may have removed it meanwhile
+	for _, app := range o.inTenant() {
+		after[app["id"]] = true
+	}
+	for _, app := range before {
+		if tags := app["tags"].([]any); after[app["id"]] && !known[tags[1].(string)] {
+			o.t.Errorf("%v is in the tenant, and the portal does not know it", app["displayName"])
+		}
+	}
+}
+
+// markers are those of the applications that the portal knows of.
+func (o *office) markers() map[string]bool {
+	o.t.Helper()
+	list, err := o.store.Connections(o.t.Context(), o.org(adminMail))
+	if err != nil {
+		o.t.Fatal(err)
+	}
+	known := map[string]bool{}
+	for _, conn := range list {
+		apps, err := o.store.SubApplications(o.t.Context(), conn.OrgID, conn.ID)
+		if err != nil {
+			o.t.Fatal(err)
+		}
+		for _, app := range apps {
+			if app.State != backup.ApplicationRemoved {
+				known[app.Marker()] = true
+			}
+		}
+	}
+	return known
 }

@@ -90,7 +90,8 @@ func (s *Store) RevertConnection(ctx context.Context, org backup.OrgID, id backu
 // The connection stays as it is. One that works by sub-applications is left alone.
 func (s *Store) ForgetMigration(ctx context.Context, org backup.OrgID, id backup.ConnectionID) error {
 	return s.inTx(ctx, func(tx *sql.Tx) error {
-		const legacy = ` AND EXISTS (SELECT 1 FROM connections c WHERE c.org_id = $1 AND c.id = $2 AND c.method = 'backup_administrator' AND c.reverted_at = 0)`
+		const legacy = ` AND EXISTS (SELECT 1 FROM connections c WHERE c.org_id = $1 AND c.id = $2 AND c.method = 'backup_administrator' AND c.reverted_at = 0)
+			AND NOT EXISTS (SELECT 1 FROM authorizations a WHERE a.org_id = $1 AND a.connection_id = $2 AND a.purpose = 'migrate' AND a.step NOT IN ('done', 'abandoned'))`
 		for _, query := range []string{
 			`DELETE FROM sub_applications WHERE org_id = $1 AND connection_id = $2 AND state = 'removed'` + legacy,
 			`DELETE FROM custom_roles WHERE org_id = $1 AND connection_id = $2` + legacy,

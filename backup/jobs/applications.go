@@ -29,11 +29,18 @@ func (w *createApplications) Work(ctx context.Context, job *river.Job[backup.Cre
 	if err != nil {
 		return fmt.Errorf("read authorization %s: %w", job.Args.AuthorizationID, err)
 	}
+	err = waitFor(ctx, func(other backup.UndoJob) bool { return other.OrgID == auth.OrgID && other.AuthorizationID != auth.ID })
+	if err != nil {
+		return err // what was given up before is being removed
+	}
 	apps, err := w.Store.SubApplications(ctx, auth.OrgID, auth.ConnectionID)
 	if err != nil {
 		return fmt.Errorf("read sub-applications: %w", err)
 	}
 	for _, app := range apps {
+		if now, err := w.Store.Authorization(ctx, auth.OrgID, auth.ID); err != nil || now.Step == backup.StepAbandoned {
+			return err // given up meanwhile: nothing more is made
+		}
 		if app.State == backup.ApplicationReady || !slices.Contains(auth.Workloads, app.Workload) {
 			continue
 		}
@@ -125,6 +132,10 @@ func (w *undo) Work(ctx context.Context, job *river.Job[backup.UndoJob]) error {
 	if err != nil {
 		return fmt.Errorf("read authorization %s: %w", job.Args.AuthorizationID, err)
 	}
+	err = waitFor(ctx, func(own backup.CreateApplicationsJob) bool { return own.AuthorizationID == auth.ID })
+	if err != nil {
+		return err // what it still makes has to be removed too
+	}
 	left, err := w.undo(ctx, auth)
 	if err != nil {
 		if backup.AsProblem(err).Temporary && job.Attempt < job.MaxAttempts {
@@ -162,6 +173,11 @@ func (w *undo) undo(ctx context.Context, auth backup.Authorization) (left backup
 	}
 	if auth.Purpose == backup.PurposeMigrate && !conn.ByMainApplication() {
 		return left, nil // the sub-applications are what backs up
+	}
+	if next, err := w.Store.ActiveAuthorization(ctx, auth.OrgID); err == nil && next.ConnectionID == auth.ConnectionID && next.Purpose == backup.PurposeMigrate && next.Step != backup.StepConsent {
+		return left, nil // the next migration goes on with them, and has an Undo of its own
+	} else if err != nil && !errors.Is(err, backup.ErrNotFound) {
+		return left, fmt.Errorf("read the active authorization: %w", err)
 	}
 	if err := w.removeAll(ctx, auth); err != nil {
 		return left, err

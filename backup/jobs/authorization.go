@@ -2,11 +2,14 @@ package jobs
 
 import (
 	"context"
+	"database/sql"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
 
 	"github.com/riverqueue/river"
+	"github.com/riverqueue/river/rivertype"
 
 	"holdfast/backup"
 )
@@ -93,4 +96,28 @@ func (r *Runner) change(ctx context.Context, org backup.OrgID, id backup.Authori
 			return err
 		}
 	}
+}
+
+// pauseBetween is how long a job is put off that must not run beside another.
+const pauseBetween = time.Second
+
+// waitFor returns what puts a job off while another runs, in any process, whose
+// arguments match.
+func waitFor[A river.JobArgs](ctx context.Context, match func(A) bool) error {
+	var args A
+	params := river.NewJobListParams().Kinds(args.Kind()).States(rivertype.JobStateRunning).First(1000)
+	list, err := river.ClientFromContext[*sql.Tx](ctx).JobList(ctx, params)
+	if err != nil {
+		return fmt.Errorf("list running jobs: %w", err)
+	}
+	for _, job := range list.Jobs {
+		var args A
+		if err := json.Unmarshal(job.EncodedArgs, &args); err != nil {
+			return fmt.Errorf("read arguments of job %d: %w", job.ID, err)
+		}
+		if match(args) {
+			return river.JobSnooze(pauseBetween)
+		}
+	}
+	return nil
 }
