@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -116,6 +117,10 @@ func (s *Server) restoreTarget(r *http.Request, v *views.RestoreForm) (backup.Ma
 	if err != nil {
 		return backup.Mailbox{}, backup.Connection{}, fmt.Errorf("find the mailbox: %w", err)
 	}
+	// Two providers may have the same address; then the mailbox itself comes first.
+	if i := slices.IndexFunc(got.Mailboxes, func(m backup.Mailbox) bool { return m.ID == v.Browse.Mailbox.ID }); i > 0 {
+		got.Mailboxes[0], got.Mailboxes[i] = got.Mailboxes[i], got.Mailboxes[0]
+	}
 	for _, m := range got.Mailboxes {
 		if !strings.EqualFold(m.Address, v.Target) {
 			continue
@@ -127,9 +132,10 @@ func (s *Server) restoreTarget(r *http.Request, v *views.RestoreForm) (backup.Ma
 		switch {
 		case m.Deactivated == backup.DeactivatedDeleted:
 			v.Fields["target"] = "This account is no longer in the tenant. Choose another mailbox."
-		case conn.Provider != backup.ProviderMicrosoft365 || s.Microsoft == nil:
-			v.Fields["target"] = "Messages can be restored to mailboxes of Microsoft 365. Choose one of them, or download the messages."
+		case conn.Provider == backup.ProviderMicrosoft365 && s.Microsoft == nil:
+			v.Fields["target"] = "This Holdfast is not connected to Microsoft 365 at present. Choose another mailbox, or download the messages."
 		}
+		v.TargetProvider = conn.Provider
 		return m, conn, nil
 	}
 	v.Fields["target"] = "This organization has no mailbox with this address. Check how it is written."
@@ -137,8 +143,12 @@ func (s *Server) restoreTarget(r *http.Request, v *views.RestoreForm) (backup.Ma
 }
 
 // needsRestorePermission says whether an administrator of the tenant has to be
-// asked before anything can be written there.
+// asked before anything can be written there. An IMAP account's own credentials
+// are the permission.
 func (s *Server) needsRestorePermission(r *http.Request, conn backup.Connection) (bool, error) {
+	if conn.Provider != backup.ProviderMicrosoft365 {
+		return false, nil
+	}
 	grant, err := s.Store.RestoreGrant(r.Context(), conn.OrgID, conn.ID)
 	if errors.Is(err, backup.ErrNotFound) {
 		return true, nil

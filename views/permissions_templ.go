@@ -91,7 +91,7 @@ func PermissionsPage(f Frame, v PermissionsView) templ.Component {
 				if templ_7745c5c3_Err != nil {
 					return templ_7745c5c3_Err
 				}
-				templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 4, "</h2><p>IMAP knows no permissions to ask for: Holdfast signs in to each mailbox, and only reads. Whoever has a password, or the master user's, could do more; they are kept encrypted and shown to nobody.</p></section>")
+				templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 4, "</h2><p>IMAP knows no permissions to ask for: Holdfast signs in to each mailbox, and only reads, but for a restore that an administrator of this organization starts: that writes. Whoever has a password, or the master user's, could do more; they are kept encrypted and shown to nobody.</p></section>")
 				if templ_7745c5c3_Err != nil {
 					return templ_7745c5c3_Err
 				}

@@ -15,9 +15,11 @@ type RestoreForm struct {
 	Items, Bytes  int64       // that are restored; Bytes is 0 if it is not known
 	Target        string      // address, as typed
 	TargetMailbox backup.Mailbox
-	Place         string
-	FolderName    string
-	Copies        bool
+	// TargetProvider is where TargetMailbox lives.
+	TargetProvider backup.Provider
+	Place          string
+	FolderName     string
+	Copies         bool
 	// NeedsPermission says that an administrator of the tenant is asked first.
 	NeedsPermission bool
 	Fields          backup.FieldErrors
@@ -45,6 +47,8 @@ func (v RestoreForm) back() string {
 
 func (v RestoreForm) sameMailbox() bool { return v.TargetMailbox.ID == v.Browse.Mailbox.ID }
 
+func (v RestoreForm) toIMAP() bool { return v.TargetProvider == backup.ProviderIMAP }
+
 // place says where the messages go.
 func (v RestoreForm) place() string {
 	if v.Place == string(backup.PlaceFolder) {
@@ -57,6 +61,9 @@ func (v RestoreForm) place() string {
 // minutes and 150 MB in 5 minutes per mailbox
 // (https://learn.microsoft.com/graph/throttling-limits).
 func (v RestoreForm) atLeast() string {
+	if v.toIMAP() {
+		return ""
+	}
 	took := max(time.Duration(v.Items)*60*time.Millisecond, time.Duration(v.Bytes/(500<<10))*time.Second)
 	switch {
 	case took < 2*time.Minute:

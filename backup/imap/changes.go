@@ -295,7 +295,7 @@ func (s *session) fetch(set goimap.UIDSet, options *goimap.FetchOptions, use fun
 	for msg := cmd.Next(); msg != nil; msg = cmd.Next() {
 		b, err := collect(msg)
 		if err != nil {
-			_ = s.conn.Conn.Close() // or the rest would have to be read
+			_ = s.conn.Close() // or the rest would have to be read
 			_ = cmd.Close()
 			return err
 		}

@@ -145,16 +145,18 @@ func (b *body) Read(p []byte) (int, error) {
 	switch {
 	case err == nil:
 		return n, nil
-	case err == io.EOF && b.read < b.size:
+	case errors.Is(err, io.EOF) && b.read < b.size:
 		err = io.ErrUnexpectedEOF
-	case err == io.EOF:
-		if endErr := b.cmd.Close(); endErr != nil {
+	case errors.Is(err, io.EOF):
+		if endErr := b.cmd.Close(); errors.Is(endErr, io.EOF) {
+			err = io.ErrUnexpectedEOF // of the connection, not of the text
+		} else if endErr != nil {
 			err = fmt.Errorf("end of the message: %w", endErr)
 		}
 	}
 	b.err = err
 	b.end(err)
-	if err != io.EOF {
+	if !errors.Is(err, io.EOF) {
 		b.err = b.reason(err)
 		if b.size > wholeUpTo { // nobody tries again
 			b.err = problem(b.server, b.err)
@@ -184,7 +186,7 @@ func (b *body) end(err error) {
 	}
 	b.ended = true
 	b.done()
-	if err == io.EOF || spoken(err) {
+	if errors.Is(err, io.EOF) || spoken(err) {
 		b.pool.put(b.session)
 		return
 	}

@@ -56,7 +56,7 @@ func (s *session) has(name string) bool { return s.caps[name] }
 // the connection with ctx. The caller calls done.
 func (s *session) work(ctx context.Context) (done func()) {
 	s.conn.busy(true)
-	stop := context.AfterFunc(ctx, func() { _ = s.conn.Conn.Close() })
+	stop := context.AfterFunc(ctx, func() { _ = s.conn.Close() })
 	return func() {
 		stop()
 		s.conn.busy(false)

@@ -1,5 +1,5 @@
 // Package imap reads and writes mailboxes on IMAP servers. Mailbox is the
-// engine.Source of one; Writer puts messages back.
+// engine.Source of one, Target its engine.Target.
 //
 // # What is asked of a server
 //

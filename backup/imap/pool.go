@@ -132,7 +132,7 @@ func (p *pool) put(s *session) {
 
 // drop ends a connection that is not to be used any more.
 func (p *pool) drop(s *session) {
-	_ = s.conn.Conn.Close() // what it would say is known
+	_ = s.conn.Close() // what it would say is known
 	p.mu.Lock()
 	p.open--
 	p.mu.Unlock()
@@ -147,7 +147,7 @@ func (p *pool) close() {
 	p.closed = true
 	for _, s := range p.free {
 		p.open--
-		_ = s.conn.Conn.Close() // nothing is lost: it was only read from
+		_ = s.conn.Close() // nothing is lost: it was only read from
 	}
 	p.free = nil
 }

@@ -19,15 +19,36 @@ import (
 type imapServers struct{ *Runner }
 
 func (p imapServers) open(ctx context.Context, conn backup.Connection, m backup.Mailbox) (openMailbox, error) {
+	server, login, err := p.credentials(ctx, conn, m)
+	if err != nil {
+		return nil, err
+	}
+	return imap.Open(server, login, imap.Options{}), nil
+}
+
+// target signs in with what backups sign in with: it may write, too.
+func (p imapServers) target(ctx context.Context, conn backup.Connection, m backup.Mailbox) (openTarget, error) {
+	server, login, err := p.credentials(ctx, conn, m)
+	if errors.Is(err, backup.ErrNotFound) {
+		return nil, &backup.Problem{Kind: backup.ProblemPassword, At: time.Now(), Err: err,
+			Text: "Holdfast has no user name and password of this mailbox any more. Add the account again under Account Settings, Credentials, or restore to another mailbox."}
+	}
+	if err != nil {
+		return nil, err
+	}
+	return imap.OpenTarget(server, login, imap.Options{}), nil
+}
+
+func (p imapServers) credentials(ctx context.Context, conn backup.Connection, m backup.Mailbox) (backup.IMAPServer, imap.Login, error) {
 	server, err := p.Store.IMAPServer(ctx, conn.OrgID, conn.ID)
 	if err != nil {
-		return nil, fmt.Errorf("read IMAP server of connection %s: %w", conn.ID, err)
+		return server, imap.Login{}, fmt.Errorf("read IMAP server of connection %s: %w", conn.ID, err)
 	}
 	account, err := p.Store.IMAPAccount(ctx, conn.OrgID, conn.ID, m.ID)
 	if err != nil {
-		return nil, fmt.Errorf("read IMAP account of mailbox %s: %w", m.ID, err)
+		return server, imap.Login{}, fmt.Errorf("read IMAP account of mailbox %s: %w", m.ID, err)
 	}
-	return imap.Open(server, p.login(server, account), imap.Options{}), nil
+	return server, p.login(server, account), nil
 }
 
 // accounts is never asked: what there is was entered by an admin.

@@ -2,8 +2,10 @@ package jobs
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"time"
 
 	"holdfast/backup"
 	"holdfast/backup/engine"
@@ -21,7 +23,14 @@ type provider interface {
 // receiver is a provider that messages can be restored to.
 type receiver interface {
 	// target opens a mailbox of the connection to restore to.
-	target(ctx context.Context, conn backup.Connection, m backup.Mailbox) (engine.Target, error)
+	// The caller closes it.
+	target(ctx context.Context, conn backup.Connection, m backup.Mailbox) (openTarget, error)
+}
+
+// openTarget is a mailbox at its provider while messages are restored to it.
+type openTarget interface {
+	engine.Target
+	io.Closer
 }
 
 // openMailbox is a mailbox at its provider while a job works with it.
@@ -54,12 +63,15 @@ func (p microsoft365) open(ctx context.Context, conn backup.Connection, m backup
 }
 
 // target needs the restore permission, whatever the connection's method.
-func (p microsoft365) target(ctx context.Context, conn backup.Connection, m backup.Mailbox) (engine.Target, error) {
+func (p microsoft365) target(ctx context.Context, conn backup.Connection, m backup.Mailbox) (openTarget, error) {
 	app, err := p.application(ctx, conn, backup.WorkloadRestore)
+	if errors.Is(err, backup.ErrNotFound) {
+		return nil, permissionEnded(time.Now())
+	}
 	if err != nil {
 		return nil, err
 	}
-	return p.Microsoft.App(conn.TenantID, app).Target(m.ProviderID), nil
+	return unclosedTarget{p.Microsoft.App(conn.TenantID, app).Target(m.ProviderID)}, nil
 }
 
 func (p microsoft365) accounts(ctx context.Context, conn backup.Connection) ([]backup.Mailbox, error) {
@@ -76,3 +88,9 @@ type unclosed struct{ engine.Source }
 
 // Close implements io.Closer.
 func (unclosed) Close() error { return nil }
+
+// unclosedTarget is a target that holds nothing open.
+type unclosedTarget struct{ engine.Target }
+
+// Close implements io.Closer.
+func (unclosedTarget) Close() error { return nil }

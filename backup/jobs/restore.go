@@ -75,12 +75,10 @@ func (w *restore) run(ctx context.Context, r backup.Restore, id backup.Connectio
 		return r, fmt.Errorf("connection %s: nothing restores to provider %q", conn.ID, conn.Provider)
 	}
 	target, err := to.target(ctx, conn, mailbox)
-	if errors.Is(err, backup.ErrNotFound) {
-		return r, permissionEnded(time.Now())
-	}
 	if err != nil {
 		return r, err
 	}
+	defer target.Close() //nolint:errcheck // what was put there was answered
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	beat := newRestoreBeat(w.Runner, r, cancel)

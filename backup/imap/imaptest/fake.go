@@ -63,6 +63,25 @@ func (c *FakeConn) Say(format string, args ...any) {
 	_, _ = fmt.Fprintf(c.Conn, format+"\r\n", args...)
 }
 
+// Open says which folder is open on the connection.
+func (c *FakeConn) Open(folder string) { c.folder = folder }
+
+// Literal reads the literal that ends a command, and the command's end.
+func (c *FakeConn) Literal(line string) (string, bool) {
+	size := strings.TrimSuffix(line[strings.LastIndex(line, "{")+1:len(line)-1], "+")
+	n, err := strconv.Atoi(size)
+	if err != nil {
+		return "", false
+	}
+	c.Say("+ go on")
+	text := make([]byte, n)
+	if _, err := io.ReadFull(c.r, text); err != nil {
+		return "", false
+	}
+	_, err = c.r.ReadString('\n')
+	return string(text), err == nil
+}
+
 // StartFake starts a server with one folder, INBOX, that has as many letters as
 // said.
 func StartFake(t testing.TB, letters int) *Fake {
