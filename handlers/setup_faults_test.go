@@ -25,7 +25,7 @@ func (o *office) applicationsMade() int {
 	return n
 }
 
-// idle waits until no job runs any more.
+// idle waits until no job waits for a worker or runs.
 func (o *office) idle() {
 	o.t.Helper()
 	client, err := o.store.River(&river.Config{})
@@ -35,7 +35,7 @@ func (o *office) idle() {
 	ticker := time.NewTicker(20 * time.Millisecond)
 	defer ticker.Stop()
 	for {
-		jobs, err := client.JobList(o.t.Context(), river.NewJobListParams().States(rivertype.JobStateRunning))
+		jobs, err := client.JobList(o.t.Context(), river.NewJobListParams().States(rivertype.JobStateAvailable, rivertype.JobStateRunning))
 		if err != nil {
 			o.t.Fatal(err)
 		}
