@@ -205,22 +205,27 @@ func (d *Dovecot) start(t testing.TB) {
 			t.Logf("Dovecot's log:\n%s", tail(log, 4000))
 		}
 	})
-	for deadline := time.Now().Add(20 * time.Second); ; {
-		conn, err := net.Dial("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(d.PlainPort)))
-		if err == nil {
-			_ = conn.Close()
-			return
-		}
+	deadline := time.After(20 * time.Second)
+	for !listens(d.PlainPort) || !listens(d.TLSPort) {
 		select {
 		case err := <-ended:
 			log, _ := os.ReadFile(filepath.Join(d.dir, "log"))
 			t.Fatalf("Dovecot ended: %v\n%s\n%s", err, out.String(), log)
+		case <-deadline:
+			t.Fatal("Dovecot does not listen")
 		case <-time.After(50 * time.Millisecond):
 		}
-		if time.Now().After(deadline) {
-			t.Fatal("Dovecot does not listen")
-		}
 	}
+}
+
+// listens says whether somebody takes connections on a port of loopback.
+func listens(port int) bool {
+	conn, err := net.Dial("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+	if err != nil {
+		return false
+	}
+	_ = conn.Close()
+	return true
 }
 
 func tail(b []byte, n int) []byte { return b[max(0, len(b)-n):] }
