@@ -68,20 +68,25 @@ func (s *Store) AskPermissionCheck(ctx context.Context, org backup.OrgID, connec
 		if err != nil {
 			return err
 		}
-		now := time.Now()
-		if err := execOne(ctx, tx, `
-			INSERT INTO permission_checks (connection_id, org_id, asked_at) VALUES ($1, $2, $3)
-			ON CONFLICT (connection_id) DO UPDATE
-				SET asked_at = CASE WHEN excluded.asked_at > permission_checks.checked_at THEN excluded.asked_at ELSE permission_checks.checked_at + 1 END
-			WHERE permission_checks.org_id = excluded.org_id`,
-			connection, org, millis(now)); err != nil {
-			return fmt.Errorf("ask for a check of permissions: %w", err)
-		}
-		if err := s.enqueueTx(ctx, tx, backup.CheckPermissionsJob{OrgID: org, ConnectionID: connection}); err != nil {
+		if err := s.askPermissionCheck(ctx, tx, org, connection); err != nil {
 			return err
 		}
 		return s.record(ctx, tx, by, org, "permissions.check", conn.TenantDomain, "")
 	})
+}
+
+// askPermissionCheck has the permissions of a connection read once more, also if
+// they are being read right now.
+func (s *Store) askPermissionCheck(ctx context.Context, tx *sql.Tx, org backup.OrgID, connection backup.ConnectionID) error {
+	if err := execOne(ctx, tx, `
+		INSERT INTO permission_checks (connection_id, org_id, asked_at) VALUES ($1, $2, $3)
+		ON CONFLICT (connection_id) DO UPDATE
+			SET asked_at = CASE WHEN excluded.asked_at > permission_checks.checked_at THEN excluded.asked_at ELSE permission_checks.checked_at + 1 END
+		WHERE permission_checks.org_id = excluded.org_id`,
+		connection, org, millis(time.Now())); err != nil {
+		return fmt.Errorf("ask for a check of permissions: %w", err)
+	}
+	return s.enqueueTx(ctx, tx, backup.CheckPermissionsJob{OrgID: org, ConnectionID: connection})
 }
 
 // SavePermissionCheck keeps what was read of c's applications, when, and when

@@ -100,6 +100,10 @@ func (s *Store) ReturnRestoreGrant(ctx context.Context, g backup.RestoreGrant) e
 		if err := execOne(ctx, tx, `DELETE FROM restore_grants WHERE org_id = $1 AND connection_id = $2`, g.OrgID, g.ConnectionID); err != nil {
 			return fmt.Errorf("forget the restore permission: %w", err)
 		}
+		// What was read while the permission was held shows it as granted.
+		if err := s.askPermissionCheck(ctx, tx, g.OrgID, g.ConnectionID); err != nil {
+			return err
+		}
 		return s.recordGrant(ctx, tx, g, "", "Holdfast", "restore.permission_returned", "held since "+g.GrantedAt.UTC().Format("2006-01-02 15:04 MST"))
 	})
 }

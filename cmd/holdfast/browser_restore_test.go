@@ -34,7 +34,8 @@ func TestBrowserRestores(t *testing.T) {
 	p.says("the permission is given back").press("A folder of Front Desk")
 	p.until("the end of the restore", `location.pathname.startsWith("/restores/") && document.querySelector("#restore-live .status").innerText.startsWith("Done")`).see("restore-done")
 	p.open("/restores").says("Done").see("restores")
-	p.open("/settings/permissions").says("Mail.ReadWrite").see("permissions-after-restore")
+	p.open("/settings/permissions").says("Restore permission")
+	p.until("the permissions after the restore", `!document.body.innerText.includes("Holdfast Restore Mail")`).see("permissions-after-restore")
 
 	p.open("/browse").press("Front Desk").says(".zip of .eml").press("Export").press("Start the export").says("Exports")
 	p.until("the file", find("Download")).see("exports")
