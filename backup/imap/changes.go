@@ -315,7 +315,9 @@ func (s *session) opened(path string, open *imapclient.SelectCommand) error {
 		}
 		return fmt.Errorf("open folder: %w", err)
 	}
-	s.path = path
+	// From the answer itself: Mailbox may still tell of the folder before, since
+	// the client notes the new one only after it has said that the command is done.
+	s.path, s.flags = path, data.PermanentFlags
 	s.status = status{validity: data.UIDValidity, next: uint32(data.UIDNext), messages: data.NumMessages, modseq: data.HighestModSeq}
 	return nil
 }

@@ -15,6 +15,7 @@ import (
 	"sync"
 	"time"
 
+	goimap "github.com/emersion/go-imap/v2"
 	"github.com/emersion/go-imap/v2/imapclient"
 
 	"holdfast/backup"
@@ -45,8 +46,9 @@ type session struct {
 	*imapclient.Client
 	conn   *deadlineConn
 	caps   map[string]bool
-	path   string // the folder that is open, "" for none
-	status status // of it, when it was opened
+	path   string        // the folder that is open, "" for none
+	status status        // of it, when it was opened
+	flags  []goimap.Flag // that it keeps; nil if the server does not say
 }
 
 // has says whether the server offers a capability.

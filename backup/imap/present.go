@@ -105,10 +105,7 @@ func (t *Target) Present(ctx context.Context, folder string) (func(engine.Restor
 		if err := s.opened(folder, s.Select(folder, nil)); err != nil {
 			return err
 		}
-		p.next = goimap.UID(s.status.next)
-		if box := s.Mailbox(); box != nil {
-			p.flags = box.PermanentFlags
-		}
+		p.next, p.flags = goimap.UID(s.status.next), s.flags
 		return s.identities(1, func(i identity, uid goimap.UID, came int64) {
 			have[i] = append(have[i], came)
 			p.next = max(p.next, uid+1)
@@ -165,9 +162,10 @@ func (c copies) presence(i identity, came int64, taken map[identity]map[int64]in
 	return engine.There
 }
 
-// identities reads those of the messages from a UID on in the folder that is open.
+// identities reads those of the messages from a UID on in the folder that was
+// opened just now.
 func (s *session) identities(from goimap.UID, use func(identity, goimap.UID, int64)) error {
-	if box := s.Mailbox(); box == nil || box.NumMessages == 0 {
+	if s.status.messages == 0 {
 		return nil
 	}
 	nameless := map[goimap.UID]*imapclient.FetchMessageBuffer{}
