@@ -110,8 +110,9 @@ func (NotifyJob) Kind() string { return "notify" }
 // LetterJob sends a person a link by e-mail, which it makes itself, so that no
 // secret is in the queue.
 type LetterJob struct {
-	Letter Letter `json:"letter"`
-	Email  string `json:"email"` // as somebody typed it: there may be nobody of that address
+	Letter   Letter   `json:"letter"`
+	Email    string   `json:"email"`               // as somebody typed it: there may be nobody of that address
+	PersonID PersonID `json:"person_id,omitempty"` // whom an invitation is for, who may not have the address yet
 }
 
 // Kind names the job.

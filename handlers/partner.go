@@ -136,10 +136,12 @@ func (s *Server) createOrganization(w http.ResponseWriter, r *http.Request) erro
 	org := backup.Organization{PartnerID: a.Partner.ID, Name: v.Name}
 	person := backup.Person{ID: backup.NewID[backup.PersonID](), Name: v.AdminName, Email: v.Email}
 	v.Fields = backup.FieldErrors{}
-	merge(v.Fields, org.Validate())
-	if err := s.checkPerson(r, person, v.Fields, "admin_name"); err != nil {
-		return err
+	merge(v.Fields, person.Validate())
+	if text := v.Fields["name"]; text != "" {
+		v.Fields["admin_name"] = text
+		delete(v.Fields, "name")
 	}
+	merge(v.Fields, org.Validate())
 	again := func() error {
 		return s.render(w, r, http.StatusUnprocessableEntity, views.NewOrganizationPage(s.frame(w, r, "New organization"), v))
 	}
@@ -155,37 +157,10 @@ func (s *Server) createOrganization(w http.ResponseWriter, r *http.Request) erro
 		return err
 	}
 	path := "/partner/organizations/" + url.PathEscape(string(org.ID)) + "/users"
-	err = s.Store.CreatePerson(ctx, person, backup.Membership{OrgID: org.ID, Role: backup.RoleAdmin}, a)
-	if fields, ok := errors.AsType[backup.FieldErrors](err); ok {
-		// Somebody took the address a moment ago; the page has a form to add another admin.
-		return s.redirect(w, r, path, org.Name+" was created without an admin: "+fields.Error())
-	}
-	if err != nil {
+	if err := s.Store.InvitePerson(ctx, person, backup.Membership{OrgID: org.ID, Role: backup.RoleAdmin}, a); err != nil {
 		return err
 	}
-	return s.giveLink(w, r, path, person, org.Name+" was created.")
-}
-
-// checkPerson notes in fields what is wrong with a new person; nameField is
-// the form's field for the name.
-func (s *Server) checkPerson(r *http.Request, p backup.Person, fields backup.FieldErrors, nameField string) error {
-	wrong, _ := errors.AsType[backup.FieldErrors](p.Validate())
-	for k, text := range wrong {
-		if k == "name" {
-			k = nameField
-		}
-		fields[k] = text
-	}
-	if wrong["email"] != "" {
-		return nil
-	}
-	_, err := s.Store.PersonByEmail(r.Context(), p.Email)
-	if err == nil {
-		fields["email"] = "Somebody already signs in with this address. Enter another one."
-	} else if !errors.Is(err, backup.ErrNotFound) {
-		return fmt.Errorf("look for the address: %w", err)
-	}
-	return nil
+	return s.sendInvitation(w, r, path, person, org.Name+" was created.")
 }
 
 // organization reads the organization that the address names; another

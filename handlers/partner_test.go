@@ -17,7 +17,9 @@ func TestNewOrganizationsAdminGetsALinkShownOnce(t *testing.T) {
 	if res.StatusCode != http.StatusUnprocessableEntity || doc.Find("#admin_name-error").Length() != 1 {
 		t.Errorf("wrong form = %d: %s", res.StatusCode, text(doc.Find("form.card")))
 	}
-	says(t, doc, "Somebody already signs in with this address.")
+	if strings.Contains(doc.Text(), "already signs in") {
+		t.Error("the page tells who has an account")
+	}
 	form.Set("admin_name", "Isaiah Langer")
 	form.Set("email", "isaiah@litware.example")
 	res, doc = b.post("/partner/organizations", form)
@@ -59,11 +61,7 @@ func TestPeopleOfAnOrganizationAreAddedWithTheirRole(t *testing.T) {
 	says(t, doc, "Eve was invited.")
 	says(t, doc, "Eve eve@fabrikam.example Viewer Invited")
 	first := text(doc.Find("#set-up-link"))
-	person, err := p.store.PersonByEmail(t.Context(), "eve@fabrikam.example")
-	if err != nil {
-		t.Fatal(err)
-	}
-	res, _ = b.post(path+"/users/"+string(person.ID)+"/link", nil)
+	res, _ = b.post(doc.Find("a[aria-label='Change Eve']").AttrOr("href", "")+"/link", nil)
 	_, doc = b.follow(res)
 	if second := text(doc.Find("#set-up-link")); second == first || second == "" {
 		t.Errorf("second link = %q, first %q", second, first)

@@ -60,9 +60,6 @@ func (s *Server) showPeople(w http.ResponseWriter, r *http.Request) error {
 		for _, p := range v.Members {
 			if string(p.ID) == id {
 				v.Link, v.LinkFor = link, p.Name
-				if sent, err := s.Store.MailIsSetUp(r.Context()); err == nil && sent {
-					v.MailedTo = p.Email
-				}
 			}
 		}
 	}
@@ -73,7 +70,7 @@ func (s *Server) peopleView(r *http.Request, c crew) (views.People, error) {
 	v := views.People{Path: c.path, Organization: c.place.OrgID, Roles: c.roles, MayManage: c.manage, Now: time.Now()}
 	members, err := s.members(r.Context(), c)
 	for _, m := range members {
-		v.Members = append(v.Members, views.Member{Person: m.Person, Role: m.Role, SignedInAt: m.SignedInAt})
+		v.Members = append(v.Members, views.Member{Person: m.Person, Role: m.Role, SignedInAt: m.SignedInAt, Invited: m.Invited()})
 	}
 	return v, err
 }
@@ -90,7 +87,9 @@ func (s *Server) members(ctx context.Context, c crew) (list []store.Member, err 
 	return list, nil
 }
 
-// invite adds a person, who gets a one-time link to choose a password.
+// invite adds a person, who gets a one-time link to choose a password. Whether
+// somebody signs in with the address, the answer and the work for it are the
+// same: the address is looked at when the letter is written and the link used.
 func (s *Server) invite(w http.ResponseWriter, r *http.Request) error {
 	c, err := s.crew(r)
 	if err != nil {
@@ -102,16 +101,14 @@ func (s *Server) invite(w http.ResponseWriter, r *http.Request) error {
 	}
 	v.New = views.NewPerson{Name: r.PostFormValue("name"), Email: strings.TrimSpace(r.PostFormValue("email")), Role: backup.Role(r.PostFormValue("role")), Fields: backup.FieldErrors{}}
 	person := backup.Person{ID: backup.NewID[backup.PersonID](), Name: v.New.Name, Email: v.New.Email}
-	if err := s.checkPerson(r, person, v.New.Fields, "name"); err != nil {
-		return err
-	}
+	merge(v.New.Fields, person.Validate())
 	if !slices.Contains(c.roles, v.New.Role) {
 		v.New.Fields["role"] = "Choose what this person may do."
 	}
 	if len(v.New.Fields) == 0 {
 		m := c.place
 		m.Role = v.New.Role
-		err = s.Store.CreatePerson(r.Context(), person, m, actor(r))
+		err = s.Store.InvitePerson(r.Context(), person, m, actor(r))
 		if fields, ok := errors.AsType[backup.FieldErrors](err); ok {
 			v.New.Fields, err = fields, nil
 		}
@@ -122,7 +119,7 @@ func (s *Server) invite(w http.ResponseWriter, r *http.Request) error {
 	if len(v.New.Fields) > 0 {
 		return s.render(w, r, http.StatusUnprocessableEntity, c.page(s.frame(w, r, c.title), v))
 	}
-	return s.giveLink(w, r, c.path, person, v.New.Name+" was invited.")
+	return s.sendInvitation(w, r, c.path, person, v.New.Name+" was invited.")
 }
 
 // one reads the person that the address names, of a crew that the visitor may
@@ -137,7 +134,7 @@ func (s *Server) one(r *http.Request) (crew, views.OnePerson, error) {
 	}
 	c.place.PersonID = backup.PersonID(r.PathValue("person"))
 	m, err := s.Store.Member(r.Context(), c.place)
-	v := views.OnePerson{Path: c.path, Organization: c.place.OrgID, Member: views.Member{Person: m.Person, Role: m.Role, SignedInAt: m.SignedInAt}, Roles: c.roles,
+	v := views.OnePerson{Path: c.path, Organization: c.place.OrgID, Member: views.Member{Person: m.Person, Role: m.Role, SignedInAt: m.SignedInAt, Invited: m.Invited()}, Roles: c.roles,
 		Self: m.ID == actor(r).Person.ID, Fields: backup.FieldErrors{}, Now: time.Now()}
 	return c, v, err
 }
@@ -217,17 +214,34 @@ func (s *Server) newPasswordLink(w http.ResponseWriter, r *http.Request) error {
 	if err := s.Store.RecordBy(r.Context(), actor(r), c.place.OrgID, "person.link", p.Name+" <"+p.Email+">", ""); err != nil {
 		return fmt.Errorf("record the link: %w", err)
 	}
+	if v.Member.Invited {
+		return s.sendInvitation(w, r, c.path, p, "")
+	}
 	return s.giveLink(w, r, c.path, p, "")
 }
 
+// sendInvitation has an invitation sent. Its link goes to the address alone:
+// whoever saw it could try whether the address is somebody's already. Only
+// where no e-mail can be sent is it shown.
+func (s *Server) sendInvitation(w http.ResponseWriter, r *http.Request, path string, p backup.Person, flash string) error {
+	_, err := s.Store.MailSettingsOf(r.Context(), p.ID)
+	if errors.Is(err, backup.ErrNotFound) {
+		return s.giveLink(w, r, path, p, flash)
+	}
+	if err != nil {
+		return fmt.Errorf("read mail settings: %w", err)
+	}
+	if err := s.Store.Enqueue(r.Context(), backup.LetterJob{Letter: backup.LetterInvitation, PersonID: p.ID}); err != nil {
+		return err
+	}
+	return s.redirect(w, r, path, strings.TrimSpace(flash+" An invitation is on its way to "+p.Email+". Its link works once, for 7 days."))
+}
+
 // giveLink makes a one-time link for a person's password and shows it once, on
-// the page at path. If e-mail can be sent, the person gets one of their own.
+// the page at path.
 func (s *Server) giveLink(w http.ResponseWriter, r *http.Request, path string, p backup.Person, flash string) error {
 	token, err := s.Store.NewSetUpLink(r.Context(), store.SetUpLink{Purpose: store.SetUpPassword, PersonID: p.ID, ExpiresAt: time.Now().Add(jobs.InvitationLife)})
 	if err != nil {
-		return err
-	}
-	if err := s.Store.Enqueue(r.Context(), backup.LetterJob{Letter: backup.LetterInvitation, Email: p.Email}); err != nil {
 		return err
 	}
 	if err := s.keep(w, r, secretKey, string(p.ID)+" "+s.PublicURL+"/set-up/"+token.Reveal()); err != nil {

@@ -1,9 +1,11 @@
 package handlers_test
 
 import (
+	"fmt"
 	"log/slog"
 	"net/http"
 	"net/url"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -12,6 +14,7 @@ import (
 	"holdfast/backup/jobs"
 	"holdfast/backup/outmail/outmailtest"
 	"holdfast/handlers"
+	"holdfast/store"
 )
 
 // crews are the pages of people with who manages and who looks on.
@@ -54,11 +57,7 @@ func TestPeopleAreInvitedChangedAndRemoved(t *testing.T) {
 			}
 			says(t, doc, "Invited")
 
-			nora, err := p.store.PersonByEmail(t.Context(), mail)
-			if err != nil {
-				t.Fatal(err)
-			}
-			one := c.path + "/" + string(nora.ID)
+			one := doc.Find("tr:contains('" + mail + "') a").AttrOr("href", "")
 			fresh := p.as("")
 			path := strings.TrimPrefix(link, "http://127.0.0.1")
 			_, doc = fresh.post(path, url.Values{"password": {"password1234"}, "again": {"password1234"}})
@@ -106,6 +105,118 @@ func TestPeopleAreInvitedChangedAndRemoved(t *testing.T) {
 				t.Errorf("the address is not free again: %d", res.StatusCode)
 			}
 		})
+	}
+}
+
+// invited invites somebody, and returns every byte of the answer and of the list
+// after it, with the address and what is random taken out, and the person's id.
+func (b *browser) invited(path, mail, role string) (answer string, id backup.PersonID) {
+	t := b.p.t
+	t.Helper()
+	res, doc := b.post(path, url.Values{"name": {"Quinn"}, "email": {mail}, "role": {role}})
+	page, err := doc.Html()
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, doc = b.follow(res)
+	list, err := doc.Html()
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, change, ok := strings.Cut(doc.Find("a[aria-label='Change Quinn']").AttrOr("href", ""), path+"/")
+	if !ok {
+		t.Fatalf("nobody was invited: %s", text(doc.Find("main")))
+	}
+	_, one := b.get(path + "/" + change)
+	person, err := one.Html()
+	if err != nil {
+		t.Fatal(err)
+	}
+	res.Header.Del("Set-Cookie")
+	answer = strings.NewReplacer(mail, "ADDRESS", change, "ID").Replace(fmt.Sprint(res.StatusCode, res.Header, page, list, person))
+	return regexp.MustCompile(`/set-up/\w+`).ReplaceAllString(answer, "/set-up/TOKEN"), backup.PersonID(change)
+}
+
+// Whoever invites does not learn who has an account, here or in another
+// organization; whoever has one reads of it in a letter.
+func TestInvitingTellsNobodyWhoHasAnAccount(t *testing.T) {
+	server := outmailtest.Start(t, backup.MailSTARTTLS)
+	for name, mail := range map[string]bool{"with e-mail": true, "without e-mail": false} {
+		p := newPortal(t)
+		if mail {
+			if err := p.store.SaveMailSettings(t.Context(), server.Settings(backup.MailSTARTTLS), p.owner); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for _, c := range p.crews() {
+			t.Run(name+"/"+c.name, func(t *testing.T) {
+				b := p.as(c.manager)
+				known, knownID := b.invited(c.path, strings.ToUpper(nestorMail), c.low)
+				if res, _ := b.post(c.path+"/"+string(knownID)+"/remove", url.Values{"confirm": {"yes"}}); res.StatusCode != http.StatusSeeOther {
+					t.Fatalf("removing the invitation = %d", res.StatusCode)
+				}
+				unknown, id := b.invited(c.path, "NOBODY@fabrikam.example", c.low)
+				if known != unknown {
+					t.Errorf("the answers differ:\n%s\n%s", known, unknown)
+				}
+				if mail == strings.Contains(known, "/set-up/") {
+					t.Error("the link is shown to whoever invites, or cannot be had")
+				}
+				if res, _ := b.post(c.path+"/"+string(id)+"/remove", url.Values{"confirm": {"yes"}}); res.StatusCode != http.StatusSeeOther {
+					t.Fatalf("removing the invitation = %d", res.StatusCode)
+				}
+			})
+		}
+		// The person whose address it is has noticed nothing, and is still who they were.
+		if a := p.as(nestorMail); a == nil {
+			t.Error("the person can't sign in any more")
+		}
+	}
+}
+
+func TestInvitationsToATakenAddressEndInALetter(t *testing.T) {
+	server := outmailtest.Start(t, backup.MailSTARTTLS)
+	p := newPortal(t)
+	b := p.as(adeleMail)
+	_, known := b.invited("/settings/users", nestorMail, "viewer") // no e-mail yet, so there is a link
+	token, err := p.store.NewSetUpLink(t.Context(), store.SetUpLink{Purpose: store.SetUpPassword, PersonID: known, ExpiresAt: time.Now().Add(time.Hour)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	path, form := "/set-up/"+token.Reveal(), url.Values{"password": {portalPassword + "!"}, "again": {portalPassword + "!"}}
+	if res, doc := p.browser().post(path, form); res.StatusCode != http.StatusConflict || !strings.Contains(doc.Text(), "somebody signs in with "+nestorMail+" already") {
+		t.Errorf("the link of a taken address = %d", res.StatusCode)
+	}
+	if res, _ := p.browser().post("/sign-in", url.Values{"email": {nestorMail}, "password": {portalPassword + "!"}}); res.StatusCode != http.StatusUnprocessableEntity {
+		t.Errorf("the invitation's password opens the account: %d", res.StatusCode)
+	}
+	if err := p.store.SaveMailSettings(t.Context(), server.Settings(backup.MailSTARTTLS), p.owner); err != nil {
+		t.Fatal(err)
+	}
+	runner := &jobs.Runner{Store: p.store, Log: slog.New(slog.DiscardHandler), PublicURL: "http://127.0.0.1", MailRoots: server.Roots}
+	if err := runner.SendLetter(t.Context(), backup.LetterJob{Letter: backup.LetterInvitation, PersonID: known}); err != nil {
+		t.Fatal(err)
+	}
+	sent := server.Messages(t, 1)
+	data := strings.ReplaceAll(sent[0].Data, "=\r\n", "")
+	if sent[0].To[0] != nestorMail || !strings.Contains(data, "You sign in with it already") || !strings.Contains(data, "Contoso Dental invited you") || strings.Contains(data, "/set-up/") {
+		t.Errorf("the letter to somebody with an account, to %v: %s", sent[0].To, data)
+	}
+	// Once the address is free, the invitation can be accepted.
+	if res, _ := p.as(danaMail).post("/partner/organizations/"+string(p.orgs["Fabrikam Legal"].ID)+"/users", url.Values{"name": {"Ann"}, "email": {"ann@fabrikam.example"}, "role": {"admin"}}); res.StatusCode != http.StatusSeeOther {
+		t.Fatalf("another admin = %d", res.StatusCode)
+	}
+	if res, _ := p.as(danaMail).post("/partner/organizations/"+string(p.orgs["Fabrikam Legal"].ID)+"/users/"+string(p.people[nestorMail].ID)+"/remove", url.Values{"confirm": {"yes"}}); res.StatusCode != http.StatusSeeOther {
+		t.Fatalf("removing = %d", res.StatusCode)
+	}
+	if res, _ := p.browser().post(path, form); res.StatusCode != http.StatusSeeOther {
+		t.Errorf("the link of an address that is free = %d", res.StatusCode)
+	}
+	if a, err := p.store.Actor(t.Context(), backup.Session{PersonID: known}); err != nil || a.Org.Name != "Contoso Dental" {
+		t.Errorf("the person belongs to %s, %v", a.Org.Name, err)
+	}
+	if res, doc := b.post("/settings/users", url.Values{"name": {"Twice"}, "email": {strings.ToUpper(nestorMail)}, "role": {"viewer"}}); res.StatusCode != http.StatusUnprocessableEntity || !strings.Contains(doc.Text(), "in the list already") {
+		t.Errorf("an address of the own list = %d", res.StatusCode)
 	}
 }
 

@@ -93,8 +93,9 @@ func (s *Store) linkOf(ctx context.Context, token, address string) (SetUpLink, b
 	return link, by, err
 }
 
-// usePersonsLink uses up a link, and with it the person's other ones, does
-// change, ends the person's sessions and records it.
+// usePersonsLink uses up a link, and with it the person's other ones, gives the
+// person their address, does change, ends the person's sessions and records it.
+// An address that is somebody else's is ErrAddressTaken.
 func (s *Store) usePersonsLink(ctx context.Context, token, address, kind, detail string, change func(tx *sql.Tx, id backup.PersonID) error) (backup.Person, error) {
 	link, by, err := s.linkOf(ctx, token, address)
 	if err != nil {
@@ -107,6 +108,9 @@ func (s *Store) usePersonsLink(ctx context.Context, token, address, kind, detail
 		}
 		if _, err := tx.ExecContext(ctx, `DELETE FROM set_up_links WHERE person_id = $1`, link.PersonID); err != nil {
 			return fmt.Errorf("end the person's other links: %w", err)
+		}
+		if err := claimAddress(ctx, tx, link.PersonID); err != nil {
+			return err
 		}
 		if err := change(tx, link.PersonID); err != nil {
 			return err

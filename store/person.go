@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -64,6 +65,9 @@ type Member struct {
 	Role       backup.Role
 	SignedInAt time.Time // last time, zero if never
 }
+
+// Invited says whether the person has not accepted the invitation yet.
+func (m Member) Invited() bool { return m.PasswordHash == "" && m.SignedInAt.IsZero() }
 
 // Members returns the people of an organization in order of their names.
 func (s *Store) Members(ctx context.Context, org backup.OrgID) ([]Member, error) {
@@ -155,7 +159,55 @@ func (s *Store) CreatePerson(ctx context.Context, p backup.Person, m backup.Memb
 	return s.inTx(ctx, func(tx *sql.Tx) error { return s.createPerson(ctx, tx, p, m, by) })
 }
 
+// InvitePerson makes a person with one membership whose e-mail address is theirs
+// once they accept with a set-up link. Until then it may be somebody else's, here
+// or in another organization: whoever invites does not learn it. It returns
+// backup.FieldErrors if a field breaks a rule or the place has the address.
+func (s *Store) InvitePerson(ctx context.Context, p backup.Person, m backup.Membership, by backup.Actor) error {
+	p.Email = strings.TrimSpace(clean(p.Email))
+	return s.inTx(ctx, func(tx *sql.Tx) error {
+		there, err := collect(ctx, tx, scanValue[string], `SELECT p.email FROM memberships m JOIN people p ON p.id = m.person_id
+			WHERE m.org_id = $1 OR m.partner_id = $2`, nullable(m.OrgID), nullable(m.PartnerID))
+		if err != nil {
+			return fmt.Errorf("read who is there: %w", err)
+		}
+		if slices.ContainsFunc(there, func(email string) bool { return backup.FoldEmail(email) == backup.FoldEmail(p.Email) }) {
+			return backup.FieldErrors{"email": "This address is in the list already. Enter another one."}
+		}
+		return s.addPerson(ctx, tx, p, invitedKey(p.ID), m, by)
+	})
+}
+
+// invitedKey stands in the place of the address of somebody who has not accepted
+// yet. No address is like it.
+func invitedKey(id backup.PersonID) string { return "invited " + string(id) }
+
+// ErrAddressTaken says that somebody else signs in with the address that an
+// invitation was for.
+var ErrAddressTaken = errors.New("somebody else signs in with this address")
+
+// claimAddress gives a person who accepts an invitation their address.
+func claimAddress(ctx context.Context, tx *sql.Tx, id backup.PersonID) error {
+	email, err := one(ctx, tx, scanValue[string], `SELECT email FROM people WHERE id = $1`, id)
+	if err != nil {
+		return err
+	}
+	_, err = tx.ExecContext(ctx, `UPDATE people SET email_folded = $1 WHERE id = $2 AND email_folded = $3`, backup.FoldEmail(email), id, invitedKey(id))
+	if constraintOf(err) == constraintUnique {
+		return ErrAddressTaken
+	}
+	if err != nil {
+		return fmt.Errorf("claim the address: %w", err)
+	}
+	return nil
+}
+
 func (s *Store) createPerson(ctx context.Context, tx *sql.Tx, p backup.Person, m backup.Membership, by backup.Actor) error {
+	return s.addPerson(ctx, tx, p, backup.FoldEmail(clean(p.Email)), m, by)
+}
+
+// addPerson makes a person under a key, by which they are found to sign in.
+func (s *Store) addPerson(ctx context.Context, tx *sql.Tx, p backup.Person, key string, m backup.Membership, by backup.Actor) error {
 	p.Name, p.Email = strings.TrimSpace(clean(p.Name)), strings.TrimSpace(clean(p.Email))
 	if err := p.Validate(); err != nil {
 		return err
@@ -165,7 +217,7 @@ func (s *Store) createPerson(ctx context.Context, tx *sql.Tx, p backup.Person, m
 	}
 	_, err := tx.ExecContext(ctx, `
 		INSERT INTO people (id, name, email, email_folded, password_hash, created_at) VALUES ($1, $2, $3, $4, $5, $6)`,
-		p.ID, p.Name, p.Email, backup.FoldEmail(p.Email), p.PasswordHash, millis(time.Now()))
+		p.ID, p.Name, p.Email, key, p.PasswordHash, millis(time.Now()))
 	if constraintOf(err) == constraintUnique {
 		return backup.FieldErrors{"email": "Somebody already signs in with this address. Enter another one."}
 	}

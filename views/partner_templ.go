@@ -774,7 +774,7 @@ func NewOrganizationPage(f Frame, v NewOrganization) templ.Component {
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
-			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 66, "<h2>First admin</h2><p class=\"soft small\">This person gets an invitation by e-mail if outgoing mail is set up; you get a one-time link to hand over in any case.</p>")
+			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 66, "<h2>First admin</h2><p class=\"soft small\">This person gets an invitation by e-mail. Without outgoing mail you get a one-time link to hand over.</p>")
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}

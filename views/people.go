@@ -17,7 +17,6 @@ type People struct {
 	MayManage    bool
 	Link         string // a one-time link to show now, "" if none
 	LinkFor      string // whose it is
-	MailedTo     string // where it was sent besides, "" if nowhere
 	New          NewPerson
 	Now          time.Time
 }
@@ -27,6 +26,7 @@ type Member struct {
 	backup.Person
 	Role       backup.Role
 	SignedInAt time.Time
+	Invited    bool // and has not accepted yet
 }
 
 // OnePerson is what can be changed about one of them.
@@ -74,8 +74,8 @@ func roleNote(r backup.Role) string {
 	return ""
 }
 
-func passwordState(p backup.Person) string {
-	if p.PasswordHash == "" {
+func accountState(p Member) string {
+	if p.Invited {
 		return "Invited"
 	}
 	return "Active"

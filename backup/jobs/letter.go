@@ -37,9 +37,10 @@ func (w *letter) Work(ctx context.Context, job *river.Job[backup.LetterJob]) err
 }
 
 // SendLetter makes the link of a letter and sends it. To an address that nobody
-// has, nothing is sent, and that is no error: whoever asked is not to know.
+// has, nothing is sent, and that is no error: whoever asked is not to know. Nor
+// is whoever invites somebody with an account, who gets a letter without a link.
 func (r *Runner) SendLetter(ctx context.Context, l backup.LetterJob) error {
-	p, err := r.Store.PersonByEmail(ctx, l.Email)
+	p, taken, err := r.recipient(ctx, l)
 	if errors.Is(err, backup.ErrNotFound) {
 		return nil
 	}
@@ -53,23 +54,72 @@ func (r *Runner) SendLetter(ctx context.Context, l backup.LetterJob) error {
 	if err != nil {
 		return fmt.Errorf("read mail settings: %w", err)
 	}
-	life := InvitationLife
-	if l.Letter == backup.LetterReset {
-		life = ResetLife
+	write := r.invitation
+	switch {
+	case taken:
+		write = r.takenInvitation
+	case l.Letter == backup.LetterReset:
+		write = r.reset
 	}
-	token, err := r.Store.NewSetUpLink(ctx, store.SetUpLink{Purpose: store.SetUpMailed, PersonID: p.ID, ExpiresAt: time.Now().Add(life)})
+	m, err := write(ctx, p)
 	if err != nil {
 		return err
 	}
-	m := outmail.Message{To: p.Email, ToName: p.Name, Greeting: "Hello " + p.Name + ",", Link: r.link("/set-up/" + token.Reveal()), ID: backup.NewID[string](),
-		Subject: "You are invited to Holdfast", Button: "Choose a password",
-		Lines:  []string{"An account was made for you with this address, to look after backups.", "The link works once, for 7 days."},
-		Footer: "If you did not expect this, you need do nothing: without the link nobody gets in."}
-	if l.Letter == backup.LetterReset {
-		m.Subject, m.Button = "Choose a new password", "Choose a new password"
-		m.Lines = []string{"Somebody, probably you, asked for a new password on the sign-in page.", "The link works once, for an hour. Your other browsers are signed out when you use it."}
-		m.Footer = "If it was not you, you need do nothing: your password stays as it is."
-	}
+	m.To, m.ToName, m.Greeting, m.ID = p.Email, p.Name, "Hello "+p.Name+",", backup.NewID[string]()
 	_, err = outmail.Sender{Settings: settings, Roots: r.MailRoots}.Send(ctx, m)
 	return err
+}
+
+// recipient is whom a letter is for, and whether the address that they are
+// invited with is somebody else's.
+func (r *Runner) recipient(ctx context.Context, l backup.LetterJob) (p backup.Person, taken bool, err error) {
+	if l.PersonID == "" {
+		p, err = r.Store.PersonByEmail(ctx, l.Email)
+		return p, false, err
+	}
+	if p, err = r.Store.Person(ctx, l.PersonID); err != nil {
+		return p, false, err
+	}
+	has, err := r.Store.PersonByEmail(ctx, p.Email)
+	if errors.Is(err, backup.ErrNotFound) {
+		return p, false, nil
+	}
+	return p, has.ID != p.ID, err
+}
+
+// withLink is a letter's link for a person, which replaces the one before.
+func (r *Runner) withLink(ctx context.Context, p backup.Person, life time.Duration) (string, error) {
+	token, err := r.Store.NewSetUpLink(ctx, store.SetUpLink{Purpose: store.SetUpMailed, PersonID: p.ID, ExpiresAt: time.Now().Add(life)})
+	return r.link("/set-up/" + token.Reveal()), err
+}
+
+func (r *Runner) invitation(ctx context.Context, p backup.Person) (outmail.Message, error) {
+	link, err := r.withLink(ctx, p, InvitationLife)
+	return outmail.Message{Link: link, Subject: "You are invited to Holdfast", Button: "Choose a password",
+		Lines:  []string{"An account was made for you with this address, to look after backups.", "The link works once, for 7 days."},
+		Footer: "If you did not expect this, you need do nothing: without the link nobody gets in."}, err
+}
+
+// takenInvitation tells somebody who has an account that they are invited
+// elsewhere, which their address can't be used for.
+func (r *Runner) takenInvitation(ctx context.Context, p backup.Person) (outmail.Message, error) {
+	by, err := r.Store.Actor(ctx, backup.Session{PersonID: p.ID})
+	if err != nil {
+		return outmail.Message{}, fmt.Errorf("read where %s is invited: %w", p.ID, err)
+	}
+	place := by.Org.Name
+	if place == "" {
+		place = by.Partner.Name
+	}
+	return outmail.Message{Link: r.link("/sign-in"), Subject: "You are invited to Holdfast, and have an account already", Button: "Sign in as before",
+		Lines: []string{place + " invited you with this address to look after backups. You sign in with it already, and an address signs in to one place only.",
+			"To accept, ask them to invite another address of yours. Or have your present account removed by whoever manages it, and ask for a new invitation."},
+		Footer: "If you did not expect this, you need do nothing: your account stays as it is, and nobody is told that you have one."}, nil
+}
+
+func (r *Runner) reset(ctx context.Context, p backup.Person) (outmail.Message, error) {
+	link, err := r.withLink(ctx, p, ResetLife)
+	return outmail.Message{Link: link, Subject: "Choose a new password", Button: "Choose a new password",
+		Lines:  []string{"Somebody, probably you, asked for a new password on the sign-in page.", "The link works once, for an hour. Your other browsers are signed out when you use it."},
+		Footer: "If it was not you, you need do nothing: your password stays as it is."}, err
 }
