@@ -6,7 +6,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -14,6 +13,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 	abs "github.com/microsoft/kiota-abstractions-go"
 
 	"holdfast/backup"
@@ -296,7 +297,7 @@ func (a *App) json(ctx context.Context, r request, into any) (*refusal, error) {
 // characters in texts that were put into a mailbox long ago.
 func decode(body []byte, into any) error {
 	body = trimBOM(body)
-	err := json.Unmarshal(body, into)
+	err := json.Unmarshal(body, into, asGraph)
 	if err == nil {
 		return nil
 	}
@@ -305,11 +306,14 @@ func decode(body []byte, into any) error {
 			body[i] = ' '
 		}
 	}
-	if json.Unmarshal(body, into) == nil {
+	if json.Unmarshal(body, into, asGraph) == nil {
 		return nil
 	}
 	return err
 }
+
+// asGraph takes what old texts in mailboxes and forgetful gateways make of JSON.
+var asGraph = json.JoinOptions(jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
 
 // pager notices a service that gives the same next page for ever. Microsoft
 // repeats pages at times, so some repetition is allowed.

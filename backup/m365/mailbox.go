@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	abs "github.com/microsoft/kiota-abstractions-go"
+	"golang.org/x/sync/errgroup"
 
 	"holdfast/backup"
 	"holdfast/backup/engine"
@@ -76,50 +77,76 @@ type folderPage struct {
 }
 
 // Folders implements engine.Source. Search folders are left out: what they show
-// lies in others. Without changes it is one request.
+// lies in others. Without changes it is one request; the three lists that a first
+// run needs are asked for at the same time.
 func (m *Mailbox) Folders(ctx context.Context, cursor string) (engine.FolderChanges, error) {
 	var c folderCursor
-	path := m.path + "/mailFolders/delta?$select=" + folderFields
 	if cursor != "" {
 		if err := json.Unmarshal([]byte(cursor), &c); err != nil {
 			return engine.FolderChanges{}, fmt.Errorf("folders: %w: %w", engine.ErrCursorExpired, err)
 		}
-		path = m.app.absolute(c.Link)
-	} else if err := m.resolve(ctx, &c); err != nil {
+	}
+	var changed, hidden []folder
+	var link string
+	g, each := errgroup.WithContext(ctx)
+	g.Go(func() (err error) {
+		changed, link, err = m.folderDelta(each, c.Link)
+		return err
+	})
+	if cursor == "" {
+		g.Go(func() error { return m.resolve(each, &c) })
+		g.Go(func() (err error) {
+			hidden, err = m.folderList(each, m.path+"/mailFolders")
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
 		return engine.FolderChanges{}, err
 	}
+	c.Link = link
 	set := newFolderSet(c, cursor == "")
+	for _, f := range changed {
+		set.put(f)
+	}
+	if err := m.hidden(ctx, hidden, set); err != nil {
+		return engine.FolderChanges{}, err
+	}
+	return set.changes(c)
+}
+
+// folderDelta reads what changed among the folders since the link of an earlier
+// delta, or all of them, and the link for the next time.
+func (m *Mailbox) folderDelta(ctx context.Context, since string) (changed []folder, link string, err error) {
+	path := m.path + "/mailFolders/delta?$select=" + folderFields
+	if since != "" {
+		path = m.app.absolute(since)
+	}
 	var pages pager
 	for path != "" {
 		var page folderPage
 		r, err := m.app.json(ctx, m.get(path, "odata.maxpagesize=500, "+immutable), &page)
 		if r != nil {
-			return engine.FolderChanges{}, m.deltaError(*r, err, cursor)
+			return nil, "", m.deltaError(*r, err, since)
 		}
 		if err != nil {
-			return engine.FolderChanges{}, err
+			return nil, "", err
 		}
 		for _, f := range page.Value {
 			if f, err = m.complete(ctx, f); err != nil {
-				return engine.FolderChanges{}, err
+				return nil, "", err
 			}
-			set.put(f)
+			changed = append(changed, f)
 		}
 		if path = page.Next; page.Delta != "" {
-			if c.Link, err = m.app.relative(page.Delta); err != nil {
-				return engine.FolderChanges{}, err
+			if link, err = m.app.relative(page.Delta); err != nil {
+				return nil, "", err
 			}
 		}
 		if err := pages.next(path); err != nil {
-			return engine.FolderChanges{}, err
+			return nil, "", err
 		}
 	}
-	if cursor == "" {
-		if err := m.hidden(ctx, m.path+"/mailFolders", set); err != nil {
-			return engine.FolderChanges{}, err
-		}
-	}
-	return set.changes(c)
+	return changed, link, nil
 }
 
 // resolve finds the ids of the well-known folders in one batch.
@@ -172,59 +199,59 @@ func (m *Mailbox) complete(ctx context.Context, f folder) (folder, error) {
 
 // hidden adds the hidden folders of a list, and what is in them: whether the
 // delta lists them is not documented.
-func (m *Mailbox) hidden(ctx context.Context, list string, set *folderSet) error {
-	path := list + "?includeHiddenFolders=true&$top=250&$select=" + folderFields
-	for path != "" {
-		var page folderPage
-		r, err := m.app.json(ctx, m.get(path, immutable), &page)
-		if r != nil {
-			return mailboxProblem(*r, err)
+func (m *Mailbox) hidden(ctx context.Context, list []folder, set *folderSet) error {
+	for _, f := range list {
+		if !f.Hidden || set.has(f.ID) || f.Name == nil {
+			continue
 		}
-		if err != nil {
+		if err := m.below(ctx, f, set); err != nil {
 			return err
 		}
-		for _, f := range page.Value {
-			if !f.Hidden || set.has(f.ID) || f.Name == nil {
-				continue
-			}
-			set.put(f)
-			if f.Children > 0 && set.has(f.ID) {
-				if err := m.children(ctx, f.ID, set); err != nil {
-					return err
-				}
-			}
-		}
-		path = page.Next
 	}
 	return nil
 }
 
-// children adds all folders below a hidden one.
-func (m *Mailbox) children(ctx context.Context, id string, set *folderSet) error {
-	path := m.path + "/mailFolders/" + url.PathEscape(id) + "/childFolders?includeHiddenFolders=true&$top=250&$select=" + folderFields
-	for path != "" {
+// below adds a folder that no delta told of, and all folders below it.
+func (m *Mailbox) below(ctx context.Context, f folder, set *folderSet) error {
+	set.put(f)
+	if f.Children == 0 || !set.has(f.ID) {
+		return nil
+	}
+	children, err := m.folderList(ctx, m.path+"/mailFolders/"+url.PathEscape(f.ID)+"/childFolders")
+	if err != nil {
+		return err
+	}
+	for _, child := range children {
+		if set.has(child.ID) || child.Name == nil {
+			continue
+		}
+		if err := m.below(ctx, child, set); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// folderList reads one level of folders, hidden ones too.
+func (m *Mailbox) folderList(ctx context.Context, path string) ([]folder, error) {
+	var all []folder
+	var pages pager
+	for path += "?includeHiddenFolders=true&$top=250&$select=" + folderFields; path != ""; {
 		var page folderPage
 		r, err := m.app.json(ctx, m.get(path, immutable), &page)
 		if r != nil {
-			return mailboxProblem(*r, err)
+			return nil, mailboxProblem(*r, err)
 		}
 		if err != nil {
-			return err
+			return nil, err
 		}
-		for _, f := range page.Value {
-			if set.has(f.ID) || f.Name == nil {
-				continue
-			}
-			set.put(f)
-			if f.Children > 0 && set.has(f.ID) {
-				if err := m.children(ctx, f.ID, set); err != nil {
-					return err
-				}
-			}
-		}
+		all = append(all, page.Value...)
 		path = page.Next
+		if err := pages.next(path); err != nil {
+			return nil, err
+		}
 	}
-	return nil
+	return all, nil
 }
 
 // folderSet collects the folders of a listing; the last word on each counts,

@@ -2,12 +2,13 @@ package m365
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"iter"
 	"net/url"
 	"strings"
 	"time"
+
+	"github.com/go-json-experiment/json/jsontext"
 
 	"holdfast/backup/engine"
 )
@@ -17,25 +18,30 @@ import (
 const messageFields = "changeKey,parentFolderId,subject,from,toRecipients,receivedDateTime,sentDateTime,createdDateTime,lastModifiedDateTime," +
 	"isRead,isDraft,flag,importance,categories,hasAttachments,internetMessageId,conversationId,inferenceClassification"
 
-const messagePage = "odata.maxpagesize=500, " + immutable
+// A first listing begins with a small page, so that the first messages are read
+// while the next page is on its way.
+const (
+	messagePage      = "odata.maxpagesize=500, " + immutable
+	firstMessagePage = "odata.maxpagesize=50, " + immutable
+)
 
 // message is a message as the delta tells it.
 type message struct {
-	Removed    json.RawMessage `json:"@removed"`
-	ID         string          `json:"id"`
-	ChangeKey  string          `json:"changeKey"`
-	Parent     string          `json:"parentFolderId"`
-	Subject    string          `json:"subject"`
-	From       *recipient      `json:"from"`
-	To         []recipient     `json:"toRecipients"`
-	Received   string          `json:"receivedDateTime"`
-	Sent       string          `json:"sentDateTime"`
-	Read       bool            `json:"isRead"`
-	Draft      bool            `json:"isDraft"`
-	Attached   bool            `json:"hasAttachments"`
-	Importance string          `json:"importance"`
-	Categories []string        `json:"categories"`
-	MessageID  string          `json:"internetMessageId"`
+	Removed    jsontext.Value `json:"@removed"`
+	ID         string         `json:"id"`
+	ChangeKey  string         `json:"changeKey"`
+	Parent     string         `json:"parentFolderId"`
+	Subject    string         `json:"subject"`
+	From       *recipient     `json:"from"`
+	To         []recipient    `json:"toRecipients"`
+	Received   string         `json:"receivedDateTime"`
+	Sent       string         `json:"sentDateTime"`
+	Read       bool           `json:"isRead"`
+	Draft      bool           `json:"isDraft"`
+	Attached   bool           `json:"hasAttachments"`
+	Importance string         `json:"importance"`
+	Categories []string       `json:"categories"`
+	MessageID  string         `json:"internetMessageId"`
 	Flag       struct {
 		Status string `json:"flagStatus"`
 	} `json:"flag"`
@@ -70,10 +76,13 @@ func (m *Mailbox) Changes(ctx context.Context, folderID, cursor string) iter.Seq
 		if cursor != "" {
 			path = m.app.absolute(cursor)
 		}
-		listing := false
+		listing, prefer := false, messagePage
+		if cursor == "" {
+			prefer = firstMessagePage
+		}
 		var pages pager
 		for path != "" {
-			page, r, err := m.messages(ctx, path)
+			page, r, err := m.messages(ctx, path, prefer)
 			if r != nil && cursor == "" && !listing && noTracking(*r) {
 				listing = true
 				path = base + "?$select=" + messageFields
@@ -97,6 +106,7 @@ func (m *Mailbox) Changes(ctx context.Context, folderID, cursor string) iter.Seq
 			if !yield(page.out, nil) {
 				return
 			}
+			prefer = messagePage
 		}
 	}
 }
@@ -107,20 +117,20 @@ type messagesPage struct {
 	next, delta string
 }
 
-func (m *Mailbox) messages(ctx context.Context, path string) (messagesPage, *refusal, error) {
+func (m *Mailbox) messages(ctx context.Context, path, prefer string) (messagesPage, *refusal, error) {
 	var page struct {
-		Value []json.RawMessage `json:"value"`
-		Next  string            `json:"@odata.nextLink"`
-		Delta string            `json:"@odata.deltaLink"`
+		Value []jsontext.Value `json:"value"`
+		Next  string           `json:"@odata.nextLink"`
+		Delta string           `json:"@odata.deltaLink"`
 	}
-	if r, err := m.app.json(ctx, m.get(path, messagePage), &page); err != nil {
+	if r, err := m.app.json(ctx, m.get(path, prefer), &page); err != nil {
 		return messagesPage{}, r, err
 	}
 	out := messagesPage{next: page.Next, delta: page.Delta}
 	var partial []string
 	for _, raw := range page.Value {
 		var one message
-		if err := json.Unmarshal(raw, &one); err != nil || one.ID == "" {
+		if err := decode(raw, &one); err != nil || one.ID == "" {
 			return out, nil, garbage("message list", fmt.Errorf("item without id: %w", err))
 		}
 		switch {
@@ -156,7 +166,7 @@ func (m *Mailbox) whole(ctx context.Context, ids []string) ([]engine.ItemState, 
 		case part.status >= 300:
 			return nil, mailboxProblem(r, fmt.Errorf("%s: status %d %s", part.path, r.status, r.code))
 		}
-		if err := json.Unmarshal(part.body, &one); err != nil || one.ID == "" {
+		if err := decode(part.body, &one); err != nil || one.ID == "" {
 			return nil, garbage("message", fmt.Errorf("without id: %w", err))
 		}
 		items = append(items, one.state(part.body))
@@ -165,7 +175,7 @@ func (m *Mailbox) whole(ctx context.Context, ids []string) ([]engine.ItemState, 
 }
 
 // state turns a message into what the engine keeps.
-func (m message) state(raw json.RawMessage) engine.ItemState {
+func (m message) state(raw []byte) engine.ItemState {
 	s := engine.ItemState{
 		ID: m.ID, Version: m.ChangeKey, FolderID: m.Parent, Subject: m.Subject,
 		Received: instant(m.Received), Sent: instant(m.Sent),
