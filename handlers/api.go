@@ -93,6 +93,9 @@ func (s *Server) serveAPI(route apiRoute) http.Handler {
 		var answer any
 		if err == nil {
 			answer, err = route.handle(r, by)
+			if errors.Is(err, backup.ErrNotFound) {
+				s.noteMissing(r, by)
+			}
 		}
 		if err != nil {
 			s.failAPI(w, r, err)
@@ -112,6 +115,7 @@ func (s *Server) tokenActor(r *http.Request, scope backup.Scope) (backup.Actor, 
 	token, partner, err := s.Store.UseAPIToken(r.Context(), backup.Secret(secret), address, time.Now())
 	switch {
 	case errors.Is(err, backup.ErrNotFound):
+		s.noteToken(r, backup.Secret(secret), address)
 		return backup.Actor{}, &apiProblem{Status: http.StatusUnauthorized, Title: "Token not valid", Detail: "The token is not known, has expired, or was revoked. Make a new one under API tokens."}
 	case err != nil:
 		return backup.Actor{}, err
@@ -130,6 +134,18 @@ func (s *Server) noteScope(r *http.Request, by backup.Actor, id backup.APITokenI
 		return
 	}
 	if err := s.Store.RecordBy(r.Context(), by, "", "token.refused", r.Method+" "+r.URL.Path, "needs the scope "+string(scope)); err != nil {
+		s.Log.Error("refusal not recorded", "error", err)
+	}
+}
+
+// noteMissing records that a program asked for what is not there, or is another
+// partner's: the log does not tell either.
+func (s *Server) noteMissing(r *http.Request, by backup.Actor) {
+	what := s.tallied("nothing is there, or it is somebody else's", "program "+by.Token+" of "+string(by.Partner.ID))
+	if what == "" {
+		return
+	}
+	if err := s.Store.RecordBy(r.Context(), by, "", "token.refused", r.Method+" "+r.URL.Path, what); err != nil {
 		s.Log.Error("refusal not recorded", "error", err)
 	}
 }

@@ -1,6 +1,7 @@
 package handlers_test
 
 import (
+	"database/sql"
 	"net/http"
 	"net/url"
 	"strings"
@@ -71,6 +72,81 @@ func TestRefusedTokensAreRecordedNowAndThen(t *testing.T) {
 	got := p.entries("", "token.refused")
 	if len(got) == 0 || len(got) > 10 || !strings.Contains(got[0], "API token Monitoring (Northwind MSP)") || !strings.Contains(got[0], "GET /api/v1/organizations|needs the scope organizations.read") {
 		t.Errorf("%d refusals of a token: %q", len(got), got)
+	}
+}
+
+// Tokens that do not work are tried from outside: the log says from where and
+// how often, and is not filled.
+func TestTokensThatDoNotWorkAreRecorded(t *testing.T) {
+	p := newPortal(t)
+	api := p.program(backup.ScopeOrganizations)
+	revoked := api.token
+	list, err := p.store.APITokens(t.Context(), p.owner.Partner.ID)
+	if err != nil || len(list) != 1 {
+		t.Fatalf("%d tokens, %v", len(list), err)
+	}
+	if err := p.store.RevokeAPIToken(t.Context(), list[0].ID, p.owner); err != nil {
+		t.Fatal(err)
+	}
+	for range 120 {
+		api.want(http.StatusUnauthorized, "GET", "/api/v1/organizations", "")
+	}
+	got := p.entries("", "token.refused")
+	if len(got) != 3 || !strings.HasPrefix(got[2], "||192.0.2.1|a token that nobody here has|GET /api/v1/organizations") || !strings.HasSuffix(got[0], "; 100 such tries within the hour") {
+		t.Errorf("refusals of a revoked token: %q", got)
+	}
+	if strings.Contains(strings.Join(got, ""), revoked) || strings.Contains(strings.Join(got, ""), "holdfast_") {
+		t.Error("the token is in the log")
+	}
+	old := p.program(backup.ScopeOrganizations)
+	raw, err := sql.Open("sqlite", p.file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer raw.Close()
+	if _, err := raw.ExecContext(t.Context(), `UPDATE api_tokens SET expires_at = 1000`); err != nil {
+		t.Fatal(err)
+	}
+	elsewhere := p.browser()
+	elsewhere.from, elsewhere.headers["Authorization"] = "203.0.113.9:1", "Bearer "+old.token
+	if res, _ := elsewhere.get("/api/v1/organizations"); res.StatusCode != http.StatusUnauthorized {
+		t.Fatalf("an expired token = %d", res.StatusCode)
+	}
+	if got := p.entries("", "token.refused"); len(got) != 4 || !strings.HasPrefix(got[0], "||203.0.113.9|Monitoring, expired 1970-01-01|GET") {
+		t.Errorf("the refusal of an expired token: %q", got)
+	}
+}
+
+// Somebody who tries the identifiers of others stands in their own log, in the
+// same words whether there is such a thing or not.
+func TestAskingForWhatIsSomebodyElsesIsRecorded(t *testing.T) {
+	p := newPortal(t)
+	mailbox := p.connect("Contoso Dental", account{name: "Megan", status: backup.StatusProtected})["Megan"]
+	nestor, fabrikam := p.as(nestorMail), p.orgs["Fabrikam Legal"].ID
+	before := len(p.entries(p.orgs["Contoso Dental"].ID, "refused"))
+	nestor.get("/browse/" + string(mailbox.ID))
+	other := p.acting(danaMail, "Fabrikam Legal")
+	other.get("/browse/" + string(backup.NewID[backup.MailboxID]()))
+	got := p.entries(fabrikam, "refused")
+	if len(got) != 2 || !strings.HasPrefix(got[1], "Nestor Wilke <nestor@fabrikam.example>||192.0.2.1|GET /browse/"+string(mailbox.ID)+"|") {
+		t.Fatalf("refusals of Fabrikam: %q", got)
+	}
+	if why := func(line string) string { return line[strings.LastIndex(line, "|"):] }; why(got[0]) != why(got[1]) {
+		t.Errorf("the log tells which of them exists: %q", got)
+	}
+	for range 30 {
+		nestor.post("/mailboxes/"+string(mailbox.ID)+"/back-up", nil)
+	}
+	if got := p.entries(fabrikam, "refused"); len(got) != 3 || !strings.Contains(got[0], "10 such tries within the hour") {
+		t.Errorf("many tries: %q", got)
+	}
+	if after := len(p.entries(p.orgs["Contoso Dental"].ID, "refused")); after != before {
+		t.Error("the other organization reads who tried")
+	}
+	api := p.program(backup.ScopeOrganizations)
+	api.want(http.StatusNotFound, "GET", "/api/v1/organizations/NONE", "")
+	if got := p.entries("", "token.refused"); len(got) != 1 || !strings.Contains(got[0], "API token Monitoring") || !strings.Contains(got[0], "GET /api/v1/organizations/NONE") {
+		t.Errorf("a program's: %q", got)
 	}
 }
 

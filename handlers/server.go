@@ -66,6 +66,7 @@ type Server struct {
 	passkeys    *webauthn.WebAuthn // nil if the portal's address has no name
 	apiLimits   apiLimits
 	apiRefusals apiLimits // of what is written down
+	refusals    tally
 	issuers     issuers
 	policy      string // Content-Security-Policy of pages
 }

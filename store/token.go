@@ -74,6 +74,18 @@ func (s *Store) RevokeAPIToken(ctx context.Context, id backup.APITokenID, by bac
 	})
 }
 
+// ExpiredAPIToken returns a token that is too old to be used, and its partner,
+// for the log.
+func (s *Store) ExpiredAPIToken(ctx context.Context, secret backup.Secret) (backup.APIToken, backup.Partner, error) {
+	hash := sha256.Sum256(secret)
+	t, err := one(ctx, s.read, scanAPIToken, `SELECT `+apiTokenColumns+` FROM api_tokens WHERE token_hash = $1`, hash[:])
+	if err != nil {
+		return t, backup.Partner{}, err
+	}
+	partner, err := s.Partner(ctx, t.PartnerID)
+	return t, partner, err
+}
+
 // UseAPIToken returns the token and its partner, and notes the use, at most
 // once a minute. One that is unknown, expired or revoked is backup.ErrNotFound.
 func (s *Store) UseAPIToken(ctx context.Context, secret backup.Secret, address string, now time.Time) (backup.APIToken, backup.Partner, error) {
