@@ -63,6 +63,9 @@ func (s *Store) sourceForCommit(ctx context.Context, tx *sql.Tx, org backup.OrgI
 	if !errors.Is(err, backup.ErrNotFound) {
 		return c, err
 	}
+	if err := mustNotBeErased(ctx, tx, string(org), string(mailbox)); err != nil {
+		return c, err
+	}
 	if s.dialect == dialectPostgres {
 		// Two first commits at a time must not get the same number.
 		if _, err := tx.ExecContext(ctx, `LOCK TABLE catalog_sources IN SHARE ROW EXCLUSIVE MODE`); err != nil {

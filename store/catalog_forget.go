@@ -96,23 +96,41 @@ func (s *Store) forgetRange(ctx context.Context, source, from, to int64) error {
 	})
 }
 
-// ForgetMailbox implements engine.Catalog.
+// ForgetMailbox implements engine.Catalog. The snapshots go first, so that nobody
+// sees a part of them; the mailbox's own row goes last, so that another call ends
+// what a crash left.
 func (s *Store) ForgetMailbox(ctx context.Context, org backup.OrgID, mailbox backup.MailboxID) error {
-	err := s.inTx(ctx, func(tx *sql.Tx) error { return s.forgetMailbox(ctx, tx, org, mailbox) })
-	if err != nil {
-		return fmt.Errorf("forget mailbox %s in the catalog: %w", mailbox, err)
+	c, err := s.source(ctx, s.read, org, mailbox, "")
+	if errors.Is(err, backup.ErrNotFound) {
+		return nil
 	}
-	return nil
-}
-
-func (s *Store) forgetMailbox(ctx context.Context, tx *sql.Tx, org backup.OrgID, mailbox backup.MailboxID) error {
-	for _, table := range []string{"catalog_entries", "catalog_records", "catalog_items", "catalog_folder_states", "catalog_folders", "catalog_snapshots"} {
-		if _, err := tx.ExecContext(ctx, `DELETE FROM `+table+` WHERE source IN (SELECT number FROM catalog_sources WHERE org_id = $1 AND mailbox_id = $2)`, org, mailbox); err != nil { //nolint:gosec // the tables are constant
-			return err
+	if err != nil {
+		return fmt.Errorf("read catalog source: %w", err)
+	}
+	steps := [][]string{{`DELETE FROM catalog_snapshots WHERE source = $1`}}
+	for from := int64(0); from < c.nextNumber; from += forgetStep {
+		steps = append(steps, []string{
+			fmt.Sprintf(`DELETE FROM catalog_entries WHERE source = $1 AND item >= %d AND item < %d`, from, from+forgetStep),
+			fmt.Sprintf(`DELETE FROM catalog_items WHERE source = $1 AND number >= %d AND number < %d`, from, from+forgetStep),
+			fmt.Sprintf(`DELETE FROM catalog_records WHERE source = $1 AND number >= %d AND number < %d`, from, from+forgetStep)})
+	}
+	steps = append(steps, []string{
+		`DELETE FROM catalog_entries WHERE source = $1`, `DELETE FROM catalog_items WHERE source = $1`, `DELETE FROM catalog_records WHERE source = $1`,
+		`DELETE FROM catalog_folder_states WHERE source = $1`, `DELETE FROM catalog_folders WHERE source = $1`, `DELETE FROM catalog_sources WHERE number = $1`})
+	for _, queries := range steps {
+		err := s.inTx(ctx, func(tx *sql.Tx) error {
+			for _, query := range queries {
+				if _, err := tx.ExecContext(ctx, query, c.number); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return fmt.Errorf("forget mailbox %s in the catalog: %w", mailbox, err)
 		}
 	}
-	_, err := tx.ExecContext(ctx, `DELETE FROM catalog_sources WHERE org_id = $1 AND mailbox_id = $2`, org, mailbox)
-	return err
+	return nil
 }
 
 // MissingPacks implements engine.Catalog.

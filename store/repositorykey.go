@@ -39,7 +39,7 @@ func (s *Store) SourceKey(ctx context.Context, tenant, source string, epoch int)
 }
 
 func (s *Store) repositoryKey(ctx context.Context, tenant, source string, epoch int) ([]byte, error) {
-	where := place("repository_keys", backup.OrgID(tenant), "key", fmt.Sprintf("%s/%d", source, epoch))
+	where := keyPlace(backup.OrgID(tenant), source, epoch)
 	const query = `SELECT key_sealed FROM repository_keys WHERE org_id = $1 AND source = $2 AND epoch = $3`
 	sealed, err := one(ctx, s.read, scanValue[[]byte], query, tenant, source, epoch)
 	if errors.Is(err, backup.ErrNotFound) {
@@ -58,9 +58,16 @@ func (s *Store) repositoryKey(ctx context.Context, tenant, source string, epoch 
 		if sealErr != nil {
 			return nil, sealErr
 		}
-		// Another process may make it at the same time: the first one stays.
-		if _, err := s.db.ExecContext(ctx, `INSERT INTO repository_keys (org_id, source, epoch, key_sealed, created_at) VALUES ($1, $2, $3, $4, $5)
-			ON CONFLICT (org_id, source, epoch) DO NOTHING`, tenant, source, epoch, fresh, millis(time.Now())); err != nil {
+		err = s.inTx(ctx, func(tx *sql.Tx) error {
+			if err := mustNotBeErased(ctx, tx, tenant, source); err != nil {
+				return err
+			}
+			// Another process may make it at the same time: the first one stays.
+			_, err := tx.ExecContext(ctx, `INSERT INTO repository_keys (org_id, source, epoch, key_sealed, created_at) VALUES ($1, $2, $3, $4, $5)
+				ON CONFLICT (org_id, source, epoch) DO NOTHING`, tenant, source, epoch, fresh, millis(time.Now()))
+			return err
+		})
+		if err != nil {
 			return nil, fmt.Errorf("make repository key: %w", err)
 		}
 		sealed, err = one(ctx, s.db, scanValue[[]byte], query, tenant, source, epoch)
@@ -69,6 +76,10 @@ func (s *Store) repositoryKey(ctx context.Context, tenant, source string, epoch 
 		return nil, fmt.Errorf("read repository key: %w", err)
 	}
 	return s.unseal(sealed, where)
+}
+
+func keyPlace(org backup.OrgID, source string, epoch int) []byte {
+	return place("repository_keys", org, "key", fmt.Sprintf("%s/%d", source, epoch))
 }
 
 // RotateKey begins a new key epoch of an organization of a partner: what is
@@ -92,7 +103,7 @@ func (s *Store) RotateKey(ctx context.Context, partner backup.PartnerID, org bac
 		}
 		key := make([]byte, repositoryKeySize)
 		rand.Read(key)
-		sealed, err := s.seal(key, place("repository_keys", org, "key", fmt.Sprintf("/%d", epoch)))
+		sealed, err := s.seal(key, keyPlace(org, "", epoch))
 		if err != nil {
 			return err
 		}

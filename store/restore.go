@@ -102,10 +102,14 @@ func (s *Store) queueRestore(ctx context.Context, tx *sql.Tx, r backup.Restore) 
 	return s.enqueueTx(ctx, tx, backup.RestoreJob{OrgID: r.OrgID, RestoreID: r.ID})
 }
 
-// restoreSubject says in the activity log what is restored.
+// restoreSubject says in the activity log what is restored. A message is named by
+// its id: what the log says stays when the message is erased.
 func restoreSubject(r backup.Restore, address string) string {
-	if r.Scope == backup.RestoreMailbox {
+	switch r.Scope {
+	case backup.RestoreMailbox:
 		return address
+	case backup.RestoreMessage:
+		return address + ": message " + string(r.ItemID)
 	}
 	return address + ": " + string(r.Scope) + " " + r.What
 }
@@ -250,7 +254,11 @@ func (s *Store) CancelRestore(ctx context.Context, org backup.OrgID, id backup.R
 		if err != nil {
 			return fmt.Errorf("cancel restore: %w", err)
 		}
-		return s.record(ctx, tx, by, org, "restore.cancel", string(id), r.What)
+		detail := r.What
+		if r.Scope == backup.RestoreMessage {
+			detail = "message " + string(r.ItemID)
+		}
+		return s.record(ctx, tx, by, org, "restore.cancel", string(id), detail)
 	})
 }
 

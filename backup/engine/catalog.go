@@ -50,6 +50,10 @@ type Catalog interface {
 	ForgetSnapshots(ctx context.Context, org backup.OrgID, mailbox backup.MailboxID, spans []repo.Span) error
 	// ForgetMailbox forgets all snapshots of a mailbox.
 	ForgetMailbox(ctx context.Context, org backup.OrgID, mailbox backup.MailboxID) error
+	// EraseMailbox destroys the keys of a mailbox whose data is erased, and forgets
+	// everything of it for good: nothing of it is taken in again, and no key is
+	// made. It may be called again.
+	EraseMailbox(ctx context.Context, org backup.OrgID, mailbox backup.MailboxID) error
 	// MissingPacks returns those of the packs that AddObjects has not seen.
 	MissingPacks(ctx context.Context, org backup.OrgID, packs []repo.PackID) ([]repo.PackID, error)
 	// ForgetPacks forgets what packs hold, before they are deleted.

@@ -78,7 +78,7 @@ func (o owner) Follow(ctx context.Context, gone []repo.Expired) error {
 		mailbox := backup.MailboxID(g.Source)
 		var err error
 		if g.Erased {
-			err = o.Catalog.ForgetMailbox(ctx, o.org, mailbox)
+			err = o.shred(ctx, o.org, mailbox)
 		} else {
 			err = o.Catalog.ForgetSnapshots(ctx, o.org, mailbox, g.Spans)
 		}

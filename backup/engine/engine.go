@@ -96,6 +96,9 @@ func (e *Engine) Backup(ctx context.Context, job Job) (Result, error) {
 	if err := e.recoverMailbox(ctx, job.Org, job.Mailbox); err != nil {
 		return Result{}, e.problem(ctx, err)
 	}
+	if gone, err := e.Repo.Expired(ctx, string(job.Org), string(job.Mailbox)); err == nil && gone.Erased {
+		return Result{}, errErased
+	}
 	r, err := e.newRun(ctx, job)
 	if err != nil {
 		return Result{}, e.problem(ctx, err)

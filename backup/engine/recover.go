@@ -56,6 +56,9 @@ func (e *Engine) Rebuild(ctx context.Context, org backup.OrgID) error {
 	if err != nil {
 		errs = append(errs, fromRepository(err))
 	}
+	if err := e.shredErased(ctx, org, gone); err != nil {
+		return err
+	}
 	for _, g := range gone {
 		// What others share with an erased mailbox is all that is left of it.
 		if g.Erased {
@@ -89,6 +92,9 @@ func (e *Engine) recoverMailbox(ctx context.Context, org backup.OrgID, mailbox b
 	gone, err := e.Repo.Expired(ctx, string(org), string(mailbox))
 	if err != nil && !errors.Is(err, repo.ErrDamaged) {
 		return fromRepository(err)
+	}
+	if gone.Erased {
+		return e.shred(ctx, org, mailbox)
 	}
 	if head.Seq > 0 && !gone.Has(head.Seq+1) {
 		if _, err := e.Repo.Commit(ctx, string(org), string(mailbox), head.Seq+1); errors.Is(err, repo.ErrNotExist) {

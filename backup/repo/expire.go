@@ -94,12 +94,64 @@ func (r *Repository) Expire(ctx context.Context, tenant, source string, spans []
 }
 
 // Erase writes a tombstone for everything that a source has, and will have. The
-// caller destroys its key, and calls Forget.
+// caller destroys its keys then, and calls Forget. It may be called again.
 func (r *Repository) Erase(ctx context.Context, tenant, source string) error {
 	if err := errors.Join(validName(tenant), validName(source)); err != nil {
 		return err
 	}
 	return r.bury(ctx, tenant, expired{Source: source, Spans: []Span{{1, forever}}, Erased: true})
+}
+
+// Forget drops what this process holds in memory of a source, or, with "", of a
+// tenant: its keys, and blobs that they opened. It is called after the keys were
+// destroyed; other processes use theirs for at most KeyLife.
+func (r *Repository) Forget(tenant, source string) {
+	r.keys.forget(tenant, source)
+	r.cache.forget(tenant, source)
+}
+
+// Holding is what the storage holds of a source.
+type Holding struct {
+	Snapshots int // expired ones that are still there included
+	Packs     int
+	Bytes     int64
+}
+
+// Holding sums up the packs that the snapshots of a source brought and that are
+// there, those whose shared pieces others use included. It needs no key of the
+// source.
+func (r *Repository) Holding(ctx context.Context, tenant, source string) (Holding, error) {
+	var h Holding
+	seqs, err := r.commitNumbers(ctx, tenant, source)
+	if err != nil {
+		return h, err
+	}
+	log, err := r.currentLog(ctx, tenant)
+	if err != nil {
+		return h, err
+	}
+	seen := map[logPack]bool{}
+	add := func(packs []Pack) {
+		for _, p := range packs {
+			name := logPack{p.ID, p.Kind}
+			if seen[name] || log.released[name] {
+				continue
+			}
+			seen[name] = true
+			h.Packs++
+			h.Bytes += p.Length
+		}
+	}
+	for _, seq := range seqs {
+		c, _, err := r.sealedCommit(ctx, tenant, source, seq)
+		if err != nil {
+			return h, fmt.Errorf("commit %d of %s: %w", seq, source, err)
+		}
+		h.Snapshots++
+		add(c.Packs)
+	}
+	add(log.packs(func(a adopted) bool { return a.Source == source }))
+	return h, nil
 }
 
 // forever is the end of a span that holds for snapshots to come as well.

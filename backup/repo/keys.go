@@ -10,7 +10,10 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"maps"
+	"strings"
 	"sync"
+	"time"
 )
 
 // KeyStore keeps the keys of tenants and sources, wrapped, and outside of the
@@ -27,27 +30,51 @@ type KeyStore interface {
 
 const keySize = 32
 
-// keyring caches keys for the life of a Repository.
+// keyring caches keys: those of tenants for the life of a Repository, those of
+// sources for KeyLife, since another process may destroy them.
 type keyring struct {
 	store KeyStore
 	mu    sync.Mutex
-	keys  map[string][]byte
+	keys  map[string]cachedKey
 }
 
+// KeyLife is how long a process uses the key of a source that it has read before
+// it asks for it again. Writers use theirs to their end.
+const KeyLife = time.Minute
+
+type cachedKey struct {
+	key   []byte
+	until time.Time // zero for the life of the Repository
+}
+
+func newKeyring(store KeyStore) keyring { return keyring{store: store, keys: map[string]cachedKey{}} }
+
 func (k *keyring) tenant(ctx context.Context, tenant string, epoch uint32) ([]byte, error) {
-	return k.key(fmt.Sprintf("%s/%d", tenant, epoch), func() ([]byte, error) { return k.store.TenantKey(ctx, tenant, int(epoch)) })
+	return k.key(fmt.Sprintf("%s/%d", tenant, epoch), 0, func() ([]byte, error) { return k.store.TenantKey(ctx, tenant, int(epoch)) })
 }
 
 func (k *keyring) source(ctx context.Context, tenant, source string, epoch uint32) ([]byte, error) {
-	return k.key(fmt.Sprintf("%s/%s/%d", tenant, source, epoch), func() ([]byte, error) { return k.store.SourceKey(ctx, tenant, source, int(epoch)) })
+	return k.key(fmt.Sprintf("%s/%s/%d", tenant, source, epoch), KeyLife, func() ([]byte, error) { return k.store.SourceKey(ctx, tenant, source, int(epoch)) })
 }
 
-func (k *keyring) key(name string, load func() ([]byte, error)) ([]byte, error) {
+// forget drops the keys of a source, or, with "", of a tenant and all its sources.
+func (k *keyring) forget(tenant, source string) {
+	prefix := tenant + "/"
+	if source != "" {
+		prefix += source + "/"
+	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if key, ok := k.keys[name]; ok {
-		return key, nil
+	maps.DeleteFunc(k.keys, func(name string, _ cachedKey) bool { return strings.HasPrefix(name, prefix) })
+}
+
+func (k *keyring) key(name string, life time.Duration, load func() ([]byte, error)) ([]byte, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if c, ok := k.keys[name]; ok && (c.until.IsZero() || time.Now().Before(c.until)) {
+		return c.key, nil
 	}
+	delete(k.keys, name)
 	key, err := load()
 	if errors.Is(err, ErrNoKey) {
 		return nil, damaged("key "+name, "there is no such key")
@@ -58,7 +85,11 @@ func (k *keyring) key(name string, load func() ([]byte, error)) ([]byte, error) 
 	if len(key) != keySize {
 		return nil, fmt.Errorf("key %s has %d bytes, want %d", name, len(key), keySize)
 	}
-	k.keys[name] = key
+	c := cachedKey{key: key}
+	if life > 0 {
+		c.until = time.Now().Add(life)
+	}
+	k.keys[name] = c
 	return key, nil
 }
 

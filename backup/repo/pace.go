@@ -15,7 +15,7 @@ func (r *Repository) Unhurried(limit *rate.Limiter) *Repository {
 	if limit != nil {
 		storage = paced{storage, limit}
 	}
-	return &Repository{storage: storage, index: r.index, keys: keyring{store: r.keys.store, keys: map[string][]byte{}}, options: r.options,
+	return &Repository{storage: storage, index: r.index, keys: newKeyring(r.keys.store), options: r.options,
 		id: r.id, encoder: r.encoder, decoder: r.decoder}
 }
 

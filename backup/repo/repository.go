@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"sync"
 
@@ -86,7 +87,7 @@ func newRepository(storage Storage, keys KeyStore, index Index, options Options,
 	if err != nil {
 		return nil, fmt.Errorf("make decompressor: %w", err)
 	}
-	return &Repository{storage: storage, index: index, keys: keyring{store: keys, keys: map[string][]byte{}}, options: options,
+	return &Repository{storage: storage, index: index, keys: newKeyring(keys), options: options,
 		id: id, encoder: encoder, decoder: decoder}, nil
 }
 
@@ -175,4 +176,19 @@ func (c *blobCache) put(name blobName, data []byte) {
 		delete(c.blobs, c.order[0])
 		c.order = c.order[1:]
 	}
+}
+
+// forget drops the blobs that were opened for a source, or, with "", for all of
+// a tenant.
+func (c *blobCache) forget(tenant, source string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.order = slices.DeleteFunc(c.order, func(name blobName) bool {
+		if name.tenant != tenant || source != "" && name.source != source {
+			return false
+		}
+		c.size -= len(c.blobs[name])
+		delete(c.blobs, name)
+		return true
+	})
 }

@@ -25,7 +25,7 @@ func (r *Repository) Watched(ctx context.Context, tenant string, w Watch) (*Repo
 	for p, size := range packs {
 		listed.sizes[p.key(tenant)] = size
 	}
-	return &Repository{storage: listed, index: r.index, keys: keyring{store: r.keys.store, keys: map[string][]byte{}}, options: r.options,
+	return &Repository{storage: listed, index: r.index, keys: newKeyring(r.keys.store), options: r.options,
 		id: r.id, encoder: r.encoder, decoder: r.decoder, watch: &w}, nil
 }
 
