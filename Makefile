@@ -56,7 +56,7 @@ fuzz:
 bench:
 	go test -run '^$$' -bench . -benchtime 1x -count 1 ./backup/repo ./backup/engine ./backup/jobs ./handlers ./cmd/holdfast
 
-# Against restic and borg on the same mail: apt-get install restic borgbackup
+# Against restic, borg and mbsync on the same mail: apt-get install restic borgbackup isync dovecot-imapd
 bench-peers:
 	HOLDFAST_BENCH_PEERS=1 go test -run '^$$' -bench . -benchtime 1x -count 1 -timeout 60m ./backup/peers
 

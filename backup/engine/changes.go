@@ -106,6 +106,7 @@ func (r *run) readPage(ctx context.Context, f *folder, page Page, listed *bitset
 	if err != nil {
 		return err
 	}
+	r.expect(ctx, items, known)
 	present := make(map[string]bool, len(items))
 	for _, s := range items {
 		present[s.ID] = true
@@ -126,6 +127,16 @@ func (r *run) readPage(ctx context.Context, f *folder, page Page, listed *bitset
 		}
 	}
 	return r.failed()
+}
+
+// expect tells a Source that reads ahead which items are new.
+func (r *run) expect(ctx context.Context, items []ItemState, known map[string]Item) {
+	source, ok := r.job.Source.(Expecter)
+	if !ok {
+		return
+	}
+	fresh := slices.Clone(items)
+	source.Expect(ctx, slices.DeleteFunc(fresh, func(s ItemState) bool { _, ok := known[s.ID]; return ok }))
 }
 
 // lastOfEach returns the last state of each item, since a page may have several.

@@ -37,6 +37,14 @@ type Source interface {
 	Content(ctx context.Context, id string) (io.ReadCloser, error)
 }
 
+// Expecter is a Source that can read contents ahead.
+type Expecter interface {
+	Source
+	// Expect names items whose Content will be asked for next, in about this
+	// order. ctx ends with the run.
+	Expect(ctx context.Context, items []ItemState)
+}
+
 // FolderChanges is what Folders returns.
 type FolderChanges struct {
 	// Full says that Folders lists all folders: one that is not there is deleted.

@@ -10,6 +10,10 @@
 // what Exchange Online announces under that name is faulty, and rev1 does all
 // that a backup needs.
 //
+// New messages of up to 1 MiB are asked for by one command for many, and the next
+// are on their way while the last are stored. An answer that is not exactly what
+// was asked for counts for nothing: each of its messages is asked for alone.
+//
 // Folders are opened by EXAMINE and read by BODY.PEEK, so nothing is marked as
 // read. Nothing is sent, the password least of all, before TLS is up and the
 // server's certificate is checked.

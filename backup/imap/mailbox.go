@@ -19,7 +19,8 @@ import (
 // Mailbox is a mailbox as a source of items; it implements engine.Source. Its
 // errors carry a *backup.Problem.
 type Mailbox struct {
-	pool *pool
+	pool  *pool
+	ahead readAhead
 
 	mu      sync.Mutex
 	folders map[string]*folder // by id, as listed last
@@ -35,6 +36,7 @@ func Open(server backup.IMAPServer, login Login, o Options) *Mailbox {
 
 // Close ends the connections.
 func (m *Mailbox) Close() error {
+	m.ahead.close()
 	m.pool.close()
 	return nil
 }

@@ -228,7 +228,7 @@ func TestServerRefuses(t *testing.T) {
 func TestServerGoesAway(t *testing.T) {
 	f, b := imaptest.StartFake(t, 50), newBench(t)
 	b.whole(f, 50)
-	for n := range 20 {
+	for n := range 400 { // in some commands
 		f.Add("INBOX", fmt.Sprintf("Subject: late %d\r\n\r\n%d\r\n", n, n), "")
 	}
 	var texts atomic.Int32
@@ -236,7 +236,7 @@ func TestServerGoesAway(t *testing.T) {
 		if strings.Contains(line, "BODY.PEEK[]") {
 			texts.Add(1)
 		}
-		if texts.Load() <= 5 {
+		if texts.Load() <= 2 {
 			return false
 		}
 		c.Say("* BYE shutting down")
@@ -250,7 +250,7 @@ func TestServerGoesAway(t *testing.T) {
 		t.Errorf("%d items after the server went, want at least the 50 of before", n)
 	}
 	f.Fault = nil
-	b.whole(f, 70)
+	b.whole(f, 450)
 }
 
 func TestFoldersComeAndGo(t *testing.T) {
@@ -269,4 +269,67 @@ func TestFoldersComeAndGo(t *testing.T) {
 	}
 	f.Change(func(folders map[string]*imaptest.FakeFolder) { delete(folders, "New") })
 	b.whole(f, 3)
+}
+
+func TestMessagesAreReadManyAtATime(t *testing.T) {
+	f, b := imaptest.StartFake(t, 250), newBench(t)
+	b.whole(f, 250)
+	count := func() (n int) {
+		for _, command := range f.Commands() {
+			if strings.Contains(command, "BODY.PEEK[]") {
+				n++
+			}
+		}
+		return n
+	}
+	if n := count(); n != 3 {
+		t.Errorf("%d commands for the text of 250 messages, want 3", n)
+	}
+	for _, i := range b.items() {
+		n := strings.TrimPrefix(i.Subject, "Letter ")
+		if want := fmt.Sprintf("From: ada@example.org\r\nSubject: Letter %s\r\nMessage-ID: <%s@x>\r\n\r\nHello %s\r\n", n, n, n); string(b.text(i.ID)) != want {
+			t.Errorf("%s has the text %q, want %q", i.Subject, b.text(i.ID), want)
+		}
+	}
+}
+
+// TestSetsAreAnsweredWrong lets a server err in answers about many messages: with
+// messages mixed up, left out, said twice or never asked for. Each is asked for
+// alone then, and after some errors none is asked for with others any more.
+func TestSetsAreAnsweredWrong(t *testing.T) {
+	text := func(uid int) string { return fmt.Sprintf("* %d FETCH (UID %d BODY[] {3}\r\nbad)", uid, uid) }
+	for name, answers := range map[string][]string{
+		"one is left out": {text(1), text(2)}, "one comes twice": {text(1), text(1)}, "one was not asked for": {text(9000)},
+		"no UID": {"* 1 FETCH (BODY[] {3}\r\nbad)"}, "too long": {"* 1 FETCH (UID 1 BODY[] {999999999}\r\nbad"}, "refused": nil,
+	} {
+		t.Run(name, func(t *testing.T) {
+			f, b := imaptest.StartFake(t, 600), newBench(t)
+			var sets atomic.Int32
+			f.Fault = func(c *imaptest.FakeConn, verb, line string) bool {
+				fields := strings.Fields(line)
+				if verb != "FETCH" || !strings.Contains(line, "BODY.PEEK[]") || !strings.ContainsAny(fields[3], ":,") {
+					return false
+				}
+				sets.Add(1)
+				for _, a := range answers {
+					c.Say("%s", a)
+				}
+				if answers == nil {
+					c.Say("%s NO not so many", fields[0])
+				} else {
+					c.Say("%s OK done", fields[0])
+				}
+				return true
+			}
+			b.whole(f, 600)
+			for _, i := range b.items() {
+				if string(b.text(i.ID)) == "bad" {
+					t.Errorf("%s has the text of a wrong answer", i.Subject)
+				}
+			}
+			if n := sets.Load(); n < 3 || n > 5 {
+				t.Errorf("asked %d times for many messages at once, want 3, and 2 that may be on their way", n)
+			}
+		})
+	}
 }

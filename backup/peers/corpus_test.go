@@ -177,7 +177,7 @@ func needs(b *testing.B, programs ...string) {
 	}
 	for _, p := range programs {
 		if _, err := exec.LookPath(p); err != nil {
-			b.Fatalf("%s is not installed: apt-get install restic borgbackup", p)
+			b.Fatalf("%s is not installed: apt-get install restic borgbackup isync dovecot-imapd", p)
 		}
 	}
 }
