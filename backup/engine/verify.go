@@ -22,8 +22,9 @@ type Report struct {
 
 // Verify checks what the repository has of an organization. Without all it
 // checks that every pack is there and every snapshot can be listed; with all it
-// opens every blob and compares the hash of every message. Damage is in the
-// report; the error is for what kept the check itself from going on.
+// opens every blob and proves every message of every snapshot: see proof. Prove
+// reads one as a restore does. Damage is in the report; the error is for what
+// kept the check itself from going on.
 func (e *Engine) Verify(ctx context.Context, org backup.OrgID, all bool) (Report, error) {
 	return e.verify(ctx, org, all, true)
 }
@@ -93,21 +94,27 @@ func (e *Engine) verify(ctx context.Context, org backup.OrgID, all, walk bool) (
 			sources = append(sources, g.Source) // others may share what it brought
 		}
 	}
-	for _, source := range sources {
-		found, err := e.Repo.Verify(ctx, string(org), source, level)
+	proven := newProof()
+	var follow repo.Proof
+	if all && walk {
+		follow = proven
+	}
+	found, err := e.Repo.VerifyAll(ctx, string(org), sources, level, follow)
+	for i, source := range sources {
 		if !erased[source] {
 			report.Mailboxes++
 		}
-		report.Snapshots += found.Commits
-		report.Packs += found.Packs
-		report.Damaged = append(report.Damaged, found.Damaged...)
-		if err != nil {
-			return report, e.problem(ctx, fromRepository(err))
-		}
-		if !walk {
-			continue
-		}
-		v := verifier{Engine: e, org: org, mailbox: backup.MailboxID(source), all: all, report: &report, seen: map[repo.MetaID]bool{}}
+		report.add(found[i])
+		proven.damaged(found[i].Broken)
+	}
+	if err != nil {
+		return report, e.problem(ctx, fromRepository(err))
+	}
+	if !walk {
+		return report, nil
+	}
+	for _, source := range sources {
+		v := verifier{Engine: e, org: org, mailbox: backup.MailboxID(source), all: all, proven: proven, report: &report, seen: map[short]bool{}}
 		v.meta = e.blobs(org, v.mailbox)
 		if err := v.walk(ctx); err != nil {
 			return report, err
@@ -116,15 +123,23 @@ func (e *Engine) verify(ctx context.Context, org backup.OrgID, all, walk bool) (
 	return report, nil
 }
 
+// add adds what was found for one source.
+func (r *Report) add(found repo.VerifyReport) {
+	r.Snapshots += found.Commits
+	r.Packs += found.Packs
+	r.Damaged = append(r.Damaged, found.Damaged...)
+}
+
 // verifier walks through all snapshots of a mailbox, through what they share once.
 type verifier struct {
 	*Engine
 	org     backup.OrgID
 	mailbox backup.MailboxID
 	all     bool
+	proven  *proof
 	meta    metadata
 	report  *Report
-	seen    map[repo.MetaID]bool
+	seen    map[short]bool
 }
 
 // note puts damage into the report and returns other errors.
@@ -137,10 +152,10 @@ func (v *verifier) note(err error, what string, args ...any) error {
 }
 
 func (v *verifier) first(id repo.MetaID) bool {
-	if v.seen[id] {
+	if v.seen[short(id[:])] {
 		return false
 	}
-	v.seen[id] = true
+	v.seen[short(id[:])] = true
 	return true
 }
 
@@ -186,7 +201,11 @@ func (v *verifier) folder(ctx context.Context, n node) error {
 				continue
 			}
 			v.report.Items++
-			if !v.all {
+			proven, err := v.isProven(ctx, e.Record)
+			if err != nil {
+				return err
+			}
+			if proven {
 				continue
 			}
 			if err := v.note(v.item(ctx, e.Record), "folder %q, item %d", n.Name, e.Item); err != nil {
@@ -197,6 +216,24 @@ func (v *verifier) folder(ctx context.Context, n node) error {
 	return nil
 }
 
+// isProven says whether a message need not be read. What is proven in one pack may
+// be read from another, which is damaged: then it is not.
+func (v *verifier) isProven(ctx context.Context, record repo.MetaID) (bool, error) {
+	if !v.all {
+		return true, nil
+	}
+	if !v.proven.item(record) {
+		return false, nil
+	}
+	if len(v.proven.broken) == 0 {
+		return true, nil
+	}
+	touches, err := v.Touches(ctx, v.org, v.mailbox, Record{Meta: record}, v.proven.broken)
+	return !touches, err
+}
+
+// item reads a message that was not proven, which says what is wrong with it. It
+// may be whole: what it needs of a damaged pack may be.
 func (v *verifier) item(ctx context.Context, id repo.MetaID) error {
 	rec, err := readRecord(ctx, v.meta, id)
 	if err != nil || rec.Content == nil {

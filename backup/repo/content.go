@@ -365,3 +365,34 @@ func (p *pieceReader) Read(b []byte) (int, error) {
 	p.data = p.data[n:]
 	return n, nil
 }
+
+// Consistent says whether the recipe can give content of its size.
+func (c Content) Consistent() bool {
+	if c.check() != nil {
+		return false
+	}
+	if len(c.Parts) == 0 {
+		return c.Size == 0 || len(c.Skeleton) > 0
+	}
+	size := int64(0)
+	for _, p := range c.Parts {
+		size += p.written()
+	}
+	return size == c.Size
+}
+
+// written is how many bytes of content a part gives.
+func (p Part) written() int64 {
+	if p.Kind == PartLiteral {
+		return p.Length
+	}
+	per, end := int64(p.Width/4*3), int64(1)
+	if p.CRLF {
+		end = 2
+	}
+	size := p.Length / per * (int64(p.Width) + end)
+	if rest := p.Length % per; rest > 0 {
+		size += (rest+2)/3*4 + end
+	}
+	return size
+}

@@ -36,6 +36,8 @@ type keyring struct {
 	store KeyStore
 	mu    sync.Mutex
 	keys  map[string]cachedKey
+
+	derived map[string]secrets // of tenants
 }
 
 // KeyLife is how long a process uses the key of a source that it has read before
@@ -98,11 +100,24 @@ func (k *keyring) key(name string, life time.Duration, load func() ([]byte, erro
 type secrets struct{ id, convergence []byte }
 
 func (k *keyring) secrets(ctx context.Context, tenant string) (secrets, error) {
+	k.mu.Lock()
+	s, ok := k.derived[tenant]
+	k.mu.Unlock()
+	if ok {
+		return s, nil
+	}
 	key, err := k.tenant(ctx, tenant, 0)
 	if err != nil {
 		return secrets{}, err
 	}
-	return secrets{derive(key, nil, "id"), derive(key, nil, "conv")}, nil
+	s = secrets{derive(key, nil, "id"), derive(key, nil, "conv")}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.derived == nil {
+		k.derived = map[string]secrets{}
+	}
+	k.derived[tenant] = s
+	return s, nil
 }
 
 // derive is HKDF-SHA-256 to a 32-byte key.

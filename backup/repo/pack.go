@@ -212,6 +212,16 @@ func (p *packWriter) close(ctx context.Context, tenantKey []byte) (Pack, error) 
 	return Pack{ID: p.id, Kind: p.kind, Length: p.offset, SHA256: p.sum.Sum(nil)}, nil
 }
 
+// section reads bytes of one pack; fewer if the pack ends before.
+type section func(ctx context.Context, offset, length, limit int64) ([]byte, error)
+
+// stored is the section of a pack in the storage.
+func (r *Repository) stored(key string) section {
+	return func(ctx context.Context, offset, length, limit int64) ([]byte, error) {
+		return get(ctx, r.storage, key, offset, length, limit)
+	}
+}
+
 // readFooter reads and checks header, trailer and footer of a pack.
 func (r *Repository) readFooter(ctx context.Context, tenant string, kind PackKind, id PackID) (footer, uint32, error) {
 	key := packKey(tenant, kind, id)
@@ -219,10 +229,16 @@ func (r *Repository) readFooter(ctx context.Context, tenant string, kind PackKin
 	if err != nil {
 		return footer{}, 0, err
 	}
+	return r.footerIn(ctx, tenant, kind, id, size, r.stored(key))
+}
+
+// footerIn is readFooter for a pack of size bytes that in reads.
+func (r *Repository) footerIn(ctx context.Context, tenant string, kind PackKind, id PackID, size int64, in section) (footer, uint32, error) {
+	key := packKey(tenant, kind, id)
 	if size < headerSize+frameSize+trailerSize || size > maxPack {
 		return footer{}, 0, damaged(key, "its length is not that of a pack")
 	}
-	header, err := get(ctx, r.storage, key, 0, headerSize, headerSize)
+	header, err := in(ctx, 0, headerSize, headerSize)
 	if err != nil {
 		return footer{}, 0, err
 	}
@@ -230,7 +246,7 @@ func (r *Repository) readFooter(ctx context.Context, tenant string, kind PackKin
 		return footer{}, 0, damaged(key, "its header is not that of this pack")
 	}
 	epoch := binary.BigEndian.Uint32(header[24:])
-	trailer, err := get(ctx, r.storage, key, size-trailerSize, trailerSize, trailerSize)
+	trailer, err := in(ctx, size-trailerSize, trailerSize, trailerSize)
 	if err != nil {
 		return footer{}, 0, err
 	}
@@ -241,7 +257,7 @@ func (r *Repository) readFooter(ctx context.Context, tenant string, kind PackKin
 	if n < frameSize+gcmOverhead || n > maxFooter || n > size-headerSize-trailerSize {
 		return footer{}, 0, damaged(key, "its footer has an impossible length")
 	}
-	data, err := get(ctx, r.storage, key, size-trailerSize-n, n, maxFooter)
+	data, err := in(ctx, size-trailerSize-n, n, maxFooter)
 	if err != nil {
 		return footer{}, 0, err
 	}
@@ -305,11 +321,16 @@ func parseFrame(b []byte) (frame, error) {
 // readBlob reads the sealed blob at a location with its frame.
 func (r *Repository) readBlob(ctx context.Context, tenant string, at Location) (frameBytes, sealed []byte, err error) {
 	key := packKey(tenant, at.Kind, at.Pack)
+	return blobIn(ctx, key, at, r.stored(key))
+}
+
+// blobIn is readBlob for a pack that in reads.
+func blobIn(ctx context.Context, key string, at Location, in section) (frameBytes, sealed []byte, err error) {
 	if at.Length > maxSealed {
 		return nil, nil, damaged(key, "a blob is longer than blobs may be")
 	}
 	n := int64(frameSize) + int64(at.Length)
-	data, err := get(ctx, r.storage, key, at.Offset, n, maxSealed+frameSize)
+	data, err := in(ctx, at.Offset, n, maxSealed+frameSize)
 	if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) {
 		return nil, nil, err
 	}

@@ -63,15 +63,24 @@ func (r *Repository) openBlob(ctx context.Context, tenant, source string, at Loc
 
 // unseal opens a sealed blob of a source.
 func (r *Repository) unseal(ctx context.Context, tenant, source string, at Location, frame, sealed []byte) ([]byte, error) {
+	return r.unsealTo(ctx, room{}, tenant, source, at, frame, sealed)
+}
+
+// room is memory that opening a blob may use: for its payload, which may be the
+// sealed bytes, and for what that expands to. Either is left if it is too small.
+type room struct{ payload, data []byte }
+
+// unsealTo is unseal in given memory.
+func (r *Repository) unsealTo(ctx context.Context, in room, tenant, source string, at Location, frame, sealed []byte) ([]byte, error) {
 	key, err := r.keys.source(ctx, tenant, source, at.Epoch)
 	if err != nil {
 		return nil, err
 	}
-	payload, err := newGCM(blobKey(key, at.Pack, at.Type, at.Blob)).Open(nil, blobNonce(at.Blob), sealed, blobData(tenant, at.Pack, at.Epoch, frame))
+	payload, err := newGCM(blobKey(key, at.Pack, at.Type, at.Blob)).Open(in.payload, blobNonce(at.Blob), sealed, blobData(tenant, at.Pack, at.Epoch, frame))
 	if err != nil {
 		return nil, damaged(packKey(tenant, at.Kind, at.Pack), fmt.Sprintf("blob %d does not open under the source's key", at.Blob))
 	}
-	data, err := r.expand(payload)
+	data, err := r.expandTo(in.data, payload)
 	if err != nil {
 		return nil, damaged(packKey(tenant, at.Kind, at.Pack), fmt.Sprintf("blob %d does not decompress", at.Blob))
 	}
@@ -120,15 +129,21 @@ func (r *Repository) openShared(ctx context.Context, tenant string, p SharedPiec
 	if err != nil {
 		return nil, err
 	}
+	return r.unsealShared(ctx, room{}, tenant, p, at, sealed)
+}
+
+// unsealShared opens a sealed shared piece and checks that it is the one, in
+// given memory.
+func (r *Repository) unsealShared(ctx context.Context, in room, tenant string, p SharedPiece, at Location, sealed []byte) ([]byte, error) {
 	key := packKey(tenant, at.Kind, at.Pack)
 	if len(sealed) < nonceSize+gcmOverhead || len(p.Key) != keySize {
 		return nil, damaged(key, fmt.Sprintf("blob %d is no shared piece", at.Blob))
 	}
-	payload, err := newGCM(p.Key).Open(nil, sealed[:nonceSize], sealed[nonceSize:], sharedData(tenant, p.ID))
+	payload, err := newGCM(p.Key).Open(in.payload, sealed[:nonceSize], sealed[nonceSize:], sharedData(tenant, p.ID))
 	if err != nil {
 		return nil, damaged(key, fmt.Sprintf("blob %d does not open under the piece's key", at.Blob))
 	}
-	data, err := r.expand(payload)
+	data, err := r.expandTo(in.data, payload)
 	if err != nil {
 		return nil, damaged(key, fmt.Sprintf("blob %d does not decompress", at.Blob))
 	}

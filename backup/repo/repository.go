@@ -111,7 +111,10 @@ func (r *Repository) compress(dst, data []byte) []byte {
 }
 
 // expand reverses compress.
-func (r *Repository) expand(data []byte) ([]byte, error) {
+func (r *Repository) expand(data []byte) ([]byte, error) { return r.expandTo(nil, data) }
+
+// expandTo is expand with dst for what it makes, if that has room.
+func (r *Repository) expandTo(dst, data []byte) ([]byte, error) {
 	if len(data) == 0 {
 		return nil, io.ErrUnexpectedEOF
 	}
@@ -119,7 +122,7 @@ func (r *Repository) expand(data []byte) ([]byte, error) {
 	case codecPlain:
 		return data[1:], nil
 	case codecZstd:
-		return r.decoder.DecodeAll(data[1:], nil)
+		return r.decoder.DecodeAll(data[1:], dst[:0])
 	}
 	return nil, fmt.Errorf("unknown codec %d", data[0])
 }

@@ -90,6 +90,14 @@ func get(ctx context.Context, s Storage, key string, offset, length, limit int64
 		return nil, err
 	}
 	defer r.Close()
+	if length >= 0 {
+		data := make([]byte, length)
+		n, err := io.ReadFull(r, data)
+		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+			err = nil // the object ends before
+		}
+		return data[:n], err
+	}
 	data, err := io.ReadAll(io.LimitReader(r, limit+1))
 	if err != nil {
 		return nil, err

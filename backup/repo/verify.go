@@ -1,14 +1,14 @@
 package repo
 
 import (
-	"bytes"
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
-	"io"
-	"slices"
+	"runtime"
+	"sync"
 	"syscall"
+
+	"golang.org/x/sync/errgroup"
 )
 
 // VerifyLevel says how deep Verify looks.
@@ -28,6 +28,20 @@ type VerifyReport struct {
 	Packs   int
 	Pieces  int
 	Damaged []string // what is damaged, by name and how
+	Broken  []PackID // the packs among it
+}
+
+// Proof follows a verification of blobs. Its methods are called from several
+// goroutines, for all metadata before any content.
+type Proof interface {
+	// Meta gets a metadata blob of a source whose bytes give its identifier; data
+	// is the callee's for the call only.
+	Meta(source string, kind byte, id MetaID, data []byte)
+	// Key returns the key of a shared piece, nil if no recipe has it. Without it
+	// the piece is not opened: only the sum of its pack proves it.
+	Key(id PieceID) []byte
+	// Whole gets a piece of content whose bytes give its identifier.
+	Whole(id PieceID)
 }
 
 // Verify checks the commits of a source and the packs that they name. Damage
@@ -35,178 +49,149 @@ type VerifyReport struct {
 // Shared pieces open with the recipes that refer to them only: their
 // identifiers are checked by ReadContent, here just their frames.
 func (r *Repository) Verify(ctx context.Context, tenant, source string, level VerifyLevel) (VerifyReport, error) {
-	var report VerifyReport
-	note := func(err error) error {
-		if errors.Is(err, ErrDamaged) || errors.Is(err, ErrNotExist) || errors.Is(err, syscall.EIO) {
-			report.Damaged = append(report.Damaged, err.Error())
-			return nil
-		}
-		return err
-	}
+	reports, err := r.VerifyAll(ctx, tenant, []string{source}, level, nil)
+	return reports[0], err
+}
+
+// VerifyAll is Verify of several sources of a tenant, with a report for each. It
+// reads every pack once, as many at a time as there are processors. With a proof
+// shared pieces are opened too; nil for none.
+func (r *Repository) VerifyAll(ctx context.Context, tenant string, sources []string, level VerifyLevel, proof Proof) ([]VerifyReport, error) {
+	v := &verification{Repository: r, tenant: tenant, proof: proof}
+	reports := make([]VerifyReport, len(sources))
 	log, err := r.currentLog(ctx, tenant)
 	if err != nil && !errors.Is(err, ErrDamaged) { // VerifyLog reports damage
-		return report, err
+		return reports, err
+	}
+	var packs []*packCheck
+	for i, source := range sources {
+		list, err := v.packs(ctx, log, source, level, &reports[i])
+		for n := range list {
+			list[n].report = &reports[i]
+			packs = append(packs, &list[n])
+		}
+		if err != nil {
+			return reports, err
+		}
+	}
+	err = errors.Join(v.each(ctx, packs, PackMeta), v.each(ctx, packs, PackData))
+	for _, p := range packs {
+		p.add()
+	}
+	return reports, errors.Join(err, ctx.Err())
+}
+
+// verification is a verification under way.
+type verification struct {
+	*Repository
+	tenant string
+	proof  Proof      // nil for none
+	told   sync.Mutex // held while the watcher is told
+}
+
+// packCheck is a pack to look at, and how it was found.
+type packCheck struct {
+	Pack
+	source string
+	level  VerifyLevel
+	report *VerifyReport
+	looked bool
+	pieces int
+	damage error
+}
+
+// add puts what was found into the report.
+func (p *packCheck) add() {
+	if !p.looked {
+		return
+	}
+	p.report.Packs++
+	p.report.Pieces += p.pieces
+	if p.damage != nil {
+		p.report.Damaged = append(p.report.Damaged, p.damage.Error())
+		p.report.Broken = append(p.report.Broken, p.ID)
+	}
+}
+
+// isDamage tells damage from what keeps a check from going on.
+func isDamage(err error) bool {
+	return errors.Is(err, ErrDamaged) || errors.Is(err, ErrNotExist) || errors.Is(err, syscall.EIO)
+}
+
+// packs reads the commits of a source and lists the packs to look at.
+func (v *verification) packs(ctx context.Context, log deletions, source string, level VerifyLevel, report *VerifyReport) ([]packCheck, error) {
+	var list []packCheck
+	take := func(packs []Pack, level VerifyLevel) {
+		for _, p := range packs {
+			if !log.drops(p) {
+				list = append(list, packCheck{Pack: p, source: source, level: level})
+			}
+		}
 	}
 	gone := log.of(source)
 	next := int64(1)
-	for c, err := range r.Commits(ctx, tenant, source, 0) {
+	for c, err := range v.Commits(ctx, v.tenant, source, 0) {
 		report.Commits++
 		if err != nil {
-			next = gone.firstKept(next) + 1
-			if err := note(err); err != nil {
-				return report, err
+			if next = gone.firstKept(next) + 1; !isDamage(err) {
+				return list, err
 			}
+			report.Damaged = append(report.Damaged, err.Error())
 			continue
 		}
 		for next = gone.firstKept(next); next < c.Seq; next = gone.firstKept(next + 1) {
-			report.Damaged = append(report.Damaged, fmt.Sprintf("%s: it is missing", commitKey(tenant, source, next)))
+			report.Damaged = append(report.Damaged, fmt.Sprintf("%s: it is missing", commitKey(v.tenant, source, next)))
 		}
 		next = c.Seq + 1
-		if err := r.verifyPacks(ctx, tenant, source, c.Packs, level, &report, note); err != nil {
-			return report, err
-		}
+		take(c.Packs, level)
 	}
 	others := log.packs(func(a adopted) bool { return a.Source == source })
 	if gone.Erased {
 		// Its key is gone: of the packs that others share, only the bytes can be checked.
-		return report, r.verifyPacks(ctx, tenant, source, others, min(level, VerifyPacks), &report, note)
+		take(others, min(level, VerifyPacks))
+		return list, nil
 	}
-	for c, err := range r.expiredCommits(ctx, tenant, gone) {
-		if err := note(err); err != nil && !errors.Is(err, ErrNotExist) {
-			return report, err
+	take(others, level)
+	for c, err := range v.expiredCommits(ctx, v.tenant, gone) {
+		switch {
+		case err == nil:
+			take(c.Packs, level)
+		case !isDamage(err):
+			return list, err
+		case !errors.Is(err, ErrNotExist):
+			report.Damaged = append(report.Damaged, err.Error())
 		}
-		others = append(others, c.Packs...)
 	}
-	if err := r.verifyPacks(ctx, tenant, source, others, level, &report, note); err != nil {
-		return report, err
-	}
-	return report, ctx.Err()
+	return list, nil
 }
 
-// verifyPacks checks the packs of a source that are not condemned.
-func (r *Repository) verifyPacks(ctx context.Context, tenant, source string, packs []Pack, level VerifyLevel, report *VerifyReport, note func(error) error) error {
+// each looks at the packs of a kind, several at a time.
+func (v *verification) each(ctx context.Context, packs []*packCheck, kind PackKind) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(runtime.GOMAXPROCS(0))
 	for _, p := range packs {
-		log, err := r.currentLog(ctx, tenant)
-		if err != nil && !errors.Is(err, ErrDamaged) {
-			return err
-		}
-		if log.drops(p) {
+		if p.Kind != kind {
 			continue
 		}
-		n, err := r.verifyPack(ctx, tenant, source, p, level)
-		if errors.Is(err, ErrNotExist) {
-			if log, now := r.currentLog(ctx, tenant); now == nil && log.drops(p) {
-				continue // it was collected meanwhile
-			}
+		if ctx.Err() != nil {
+			break
 		}
-		report.Packs++
-		report.Pieces += n
-		if err := note(err); err != nil {
-			return err
-		}
+		g.Go(func() error { return v.look(ctx, p) })
 	}
-	return nil
+	return g.Wait()
 }
 
-// checkPack checks one pack and returns how many pieces it holds.
-func (r *Repository) checkPack(ctx context.Context, tenant, source string, p Pack, level VerifyLevel) (int, error) {
-	key := packKey(tenant, p.Kind, p.ID)
-	size, err := r.storage.Stat(ctx, key)
-	if err != nil {
-		return 0, err
-	}
-	if size != p.Length {
-		return 0, damaged(key, fmt.Sprintf("it has %d bytes instead of %d", size, p.Length))
-	}
-	if level < VerifyStructure {
-		return 0, nil
-	}
-	if level >= VerifyPacks {
-		if err := r.verifySum(ctx, key, p.SHA256); err != nil {
-			return 0, err
+// look looks at a pack. It returns the error that keeps the check from going on.
+func (v *verification) look(ctx context.Context, p *packCheck) error {
+	n, err := v.watched(ctx, p)
+	if errors.Is(err, ErrNotExist) {
+		if log, now := v.currentLog(ctx, v.tenant); now == nil && log.drops(p.Pack) {
+			return nil // it was collected meanwhile
 		}
 	}
-	f, epoch, err := r.readFooter(ctx, tenant, p.Kind, p.ID)
-	if err != nil {
-		return 0, err
+	p.looked, p.pieces = true, n
+	if err != nil && isDamage(err) {
+		p.damage, err = err, nil
 	}
-	if f.Source != source {
-		return 0, damaged(key, "it belongs to another source")
-	}
-	n := 0
-	for number, b := range f.Blobs {
-		n += len(b.Pieces)
-		if level < VerifyBlobs {
-			continue
-		}
-		at := b.locations(p.ID, p.Kind, epoch, uint32(number)) //nolint:gosec // bounded by the footer's length
-		if err := r.verifyBlob(ctx, tenant, source, b, at); err != nil {
-			return n, err
-		}
-	}
-	return n, nil
-}
-
-func (r *Repository) verifySum(ctx context.Context, key string, want []byte) error {
-	in, err := r.storage.Open(ctx, key, 0, -1)
-	if err != nil {
-		return err
-	}
-	defer in.Close()
-	sum := sha256.New()
-	if _, err := io.Copy(sum, in); err != nil {
-		return fmt.Errorf("read %s: %w", key, err)
-	}
-	if !bytes.Equal(sum.Sum(nil), want) {
-		return damaged(key, "its bytes are not those that were written")
-	}
-	return nil
-}
-
-// verifyBlob opens a blob of the source and recomputes the identifiers of its
-// pieces. Of a shared piece it can only check the frame.
-func (r *Repository) verifyBlob(ctx context.Context, tenant, source string, b footerBlob, at []Location) error {
-	if len(at) == 0 {
-		return damaged("footer", "it names a blob without pieces")
-	}
-	if b.Type == blobShared {
-		_, _, err := r.readBlob(ctx, tenant, at[0])
-		return err
-	}
-	data, err := r.openBlob(ctx, tenant, source, at[0])
-	if err != nil {
-		return err
-	}
-	pieces, err := r.identify(ctx, tenant, source, b.Type, data)
-	if err != nil || !slices.Equal(pieces, b.Pieces) {
-		return damaged(packKey(tenant, at[0].Kind, at[0].Pack), fmt.Sprintf("blob %d holds other pieces than its footer says", at[0].Blob))
-	}
-	return nil
-}
-
-// identify returns the pieces of an opened blob of a source, with the
-// identifiers that their bytes give.
-func (r *Repository) identify(ctx context.Context, tenant, source string, blobType byte, data []byte) ([]footerPiece, error) {
-	s, err := r.keys.secrets(ctx, tenant)
-	if err != nil {
-		return nil, err
-	}
-	pieces, err := groupTable(data)
-	if err != nil {
-		return nil, err
-	}
-	for i, p := range pieces {
-		piece := data[p.Start : p.Start+p.Size]
-		if blobType == blobMeta {
-			if len(piece) == 0 {
-				return nil, errTable
-			}
-			hash := sha256.Sum256(piece[1:])
-			pieces[i].ID = PieceID(s.metaID(source, piece[0], hash[:]))
-		} else {
-			hash := sha256.Sum256(piece)
-			pieces[i].ID = s.sourceID(source, hash[:])
-		}
-	}
-	return pieces, nil
+	return err
 }

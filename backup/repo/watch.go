@@ -8,9 +8,11 @@ import (
 // Watch follows a verification pack by pack.
 type Watch struct {
 	// Level says how deep a pack is looked at; nil for as deep as Verify is told.
+	// It is called from several goroutines.
 	Level func(Pack) VerifyLevel
-	// Checked is told how a pack of a source was found; an error ends the
-	// verification. Err is nil if the pack is whole as far as level looks.
+	// Checked is told how a pack of a source was found, one after the other; an
+	// error ends the verification. Err is nil if the pack is whole as far as level
+	// looks.
 	Checked func(source string, p Pack, level VerifyLevel, err error) error
 }
 
@@ -44,16 +46,18 @@ func (l listedStorage) Stat(ctx context.Context, key string) (int64, error) {
 	return l.Storage.Stat(ctx, key)
 }
 
-// verifyPack checks one pack as deep as its watcher says.
-func (r *Repository) verifyPack(ctx context.Context, tenant, source string, p Pack, level VerifyLevel) (int, error) {
-	if r.watch == nil {
-		return r.checkPack(ctx, tenant, source, p, level)
+// watched looks at one pack as deep as the watcher says.
+func (v *verification) watched(ctx context.Context, p *packCheck) (int, error) {
+	if v.watch == nil {
+		return v.check(ctx, p)
 	}
-	if r.watch.Level != nil {
-		level = min(level, r.watch.Level(p)) // of an erased source nothing opens
+	if v.watch.Level != nil {
+		p.level = min(p.level, v.watch.Level(p.Pack)) // of an erased source nothing opens
 	}
-	n, err := r.checkPack(ctx, tenant, source, p, level)
-	if stop := r.watch.Checked(source, p, level, err); stop != nil {
+	n, err := v.check(ctx, p)
+	v.told.Lock()
+	defer v.told.Unlock()
+	if stop := v.watch.Checked(p.source, p.Pack, p.level, err); stop != nil {
 		return n, fmt.Errorf("follow the verification: %w", stop)
 	}
 	return n, err

@@ -73,7 +73,7 @@ func verify(ctx context.Context, args []string, getenv func(string) string, stdo
 	return tool(ctx, "verify", args, getenv, stderr, func(fs flagSet) {
 		fs.StringVar(&org, "organization", "", "id of the only organization to check")
 		fs.StringVar(&level, "level", "", "structure (everything is there), data (what the daily check would read) or all, kept as the workers' checks are")
-		fs.BoolVar(&all, "all", false, "open every blob and compare every message's hash, not only the structure")
+		fs.BoolVar(&all, "all", false, "open every blob and prove every message by it, not only the structure")
 	}, func(st *store.Store, eng *engine.Engine) error {
 		if level != "" {
 			return check(ctx, st, eng, org, level, stdout, stderr)
