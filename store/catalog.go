@@ -316,21 +316,27 @@ func (s *Store) Heads(ctx context.Context) ([]engine.MailboxHead, error) {
 // ClearCatalog implements engine.Catalog.
 func (s *Store) ClearCatalog(ctx context.Context, org backup.OrgID) error {
 	err := s.inTx(ctx, func(tx *sql.Tx) error {
-		const sources = ` IN (SELECT number FROM catalog_sources WHERE org_id = $1)`
-		const packs = ` IN (SELECT number FROM catalog_packs WHERE org_id = $1)`
-		for _, query := range []string{
-			`DELETE FROM catalog_pieces WHERE pack` + packs,
-			`DELETE FROM catalog_blobs WHERE pack` + packs,
-			`DELETE FROM catalog_packs WHERE org_id = $1`,
-			`DELETE FROM catalog_entries WHERE source` + sources,
-			`DELETE FROM catalog_records WHERE source` + sources,
-			`DELETE FROM catalog_items WHERE source` + sources,
-			`DELETE FROM catalog_folder_states WHERE source` + sources,
-			`DELETE FROM catalog_folders WHERE source` + sources,
-			`DELETE FROM catalog_snapshots WHERE source` + sources,
-			`DELETE FROM catalog_sources WHERE org_id = $1`,
+		alone, err := s.aloneInCatalog(ctx, tx, org)
+		if err != nil {
+			return err
+		}
+		for _, t := range []struct{ table, rows string }{
+			{"catalog_pieces", "pack IN (SELECT number FROM catalog_packs WHERE org_id = $1)"},
+			{"catalog_blobs", "pack IN (SELECT number FROM catalog_packs WHERE org_id = $1)"},
+			{"catalog_packs", "org_id = $1"},
+			{"catalog_entries", "source IN (SELECT number FROM catalog_sources WHERE org_id = $1)"},
+			{"catalog_records", "source IN (SELECT number FROM catalog_sources WHERE org_id = $1)"},
+			{"catalog_items", "source IN (SELECT number FROM catalog_sources WHERE org_id = $1)"},
+			{"catalog_folder_states", "source IN (SELECT number FROM catalog_sources WHERE org_id = $1)"},
+			{"catalog_folders", "source IN (SELECT number FROM catalog_sources WHERE org_id = $1)"},
+			{"catalog_snapshots", "source IN (SELECT number FROM catalog_sources WHERE org_id = $1)"},
+			{"catalog_sources", "org_id = $1"},
 		} {
-			if _, err := tx.ExecContext(ctx, query, org); err != nil {
+			query, args := `DELETE FROM `+t.table+` WHERE `+t.rows, []any{org} //nolint:gosec // the texts are constant
+			if alone {
+				query, args = `DELETE FROM `+t.table, nil //nolint:gosec // the tables are constant
+			}
+			if _, err := tx.ExecContext(ctx, query, args...); err != nil {
 				return err
 			}
 		}
@@ -340,4 +346,16 @@ func (s *Store) ClearCatalog(ctx context.Context, org backup.OrgID) error {
 		return fmt.Errorf("clear the catalog of %s: %w", org, err)
 	}
 	return nil
+}
+
+// aloneInCatalog says that the catalog has nothing but of one organization:
+// SQLite empties a table at once where PostgreSQL would have to look at each row,
+// and could not be sure of what others add meanwhile.
+func (s *Store) aloneInCatalog(ctx context.Context, tx *sql.Tx, org backup.OrgID) (bool, error) {
+	if s.dialect != dialectSQLite {
+		return false, nil
+	}
+	others, err := one(ctx, tx, scanValue[int64], `
+		SELECT (SELECT count(*) FROM catalog_sources WHERE org_id <> $1) + (SELECT count(*) FROM catalog_packs WHERE org_id <> $1)`, org)
+	return others == 0, err
 }

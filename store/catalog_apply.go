@@ -373,7 +373,13 @@ func (in *inserter) add(values ...any) error {
 
 func (in *inserter) text(rows int) string {
 	var b strings.Builder
-	b.WriteString(in.into + " VALUES ")
+	into := in.into
+	if in.dialect == dialectSQLite {
+		// Who can't add a row gives up the transaction. Otherwise SQLite would keep,
+		// in a file, every page that a statement changes, to take that one back.
+		into = strings.Replace(into, "INSERT INTO", "INSERT OR ROLLBACK INTO", 1)
+	}
+	b.WriteString(into + " VALUES ")
 	for i := range rows {
 		if i > 0 {
 			b.WriteString(", ")

@@ -5,7 +5,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"runtime"
 	"slices"
+
+	"golang.org/x/sync/errgroup"
 
 	"holdfast/backup"
 	"holdfast/backup/repo"
@@ -65,22 +69,37 @@ func (e *Engine) Rebuild(ctx context.Context, org backup.OrgID) error {
 			errs = append(errs, e.addOtherPacks(ctx, org, g.Source))
 		}
 	}
-	for _, source := range sources {
-		mailbox := backup.MailboxID(source)
-		release, err := e.acquire(mailbox)
-		if err != nil {
-			errs = append(errs, fmt.Errorf("mailbox %s: %w", mailbox, err))
-			continue
-		}
-		if err := e.recoverMailbox(ctx, org, mailbox); err != nil {
-			errs = append(errs, fmt.Errorf("mailbox %s: %w", mailbox, err))
-		}
-		release()
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
+	return e.problem(ctx, errors.Join(append(errs, e.recoverAll(ctx, org, sources))...))
+}
+
+// recoverAll brings the catalog of several mailboxes up to the repository: some
+// are read and decoded while another is written.
+func (e *Engine) recoverAll(ctx context.Context, org backup.OrgID, sources []string) error {
+	var g errgroup.Group
+	g.SetLimit(runtime.GOMAXPROCS(0))
+	errs := make([]error, len(sources))
+	for i, source := range sources {
+		g.Go(func() error {
+			mailbox := backup.MailboxID(source)
+			if err := e.recoverOne(ctx, org, mailbox); err != nil {
+				errs[i] = fmt.Errorf("mailbox %s: %w", mailbox, err)
+			}
+			return nil
+		})
 	}
-	return e.problem(ctx, errors.Join(errs...))
+	return errors.Join(g.Wait(), errors.Join(errs...))
+}
+
+func (e *Engine) recoverOne(ctx context.Context, org backup.OrgID, mailbox backup.MailboxID) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	release, err := e.acquire(mailbox)
+	if err != nil {
+		return err
+	}
+	defer release()
+	return e.recoverMailbox(ctx, org, mailbox)
 }
 
 // recoverMailbox takes in the commits of a mailbox that follow the catalog's.
@@ -117,12 +136,14 @@ func (e *Engine) recoverMailbox(ctx context.Context, org backup.OrgID, mailbox b
 			return err
 		}
 	}
+	ahead := &aheadIndex{catalog: e.Repo}
+	reader := &Engine{Repo: e.Repo.WithIndex(ahead), Catalog: e.Catalog, Log: e.Log}
 	for _, seq := range seqs {
-		c, err := e.Repo.Commit(ctx, string(org), string(mailbox), seq)
+		c, err := reader.Repo.Commit(ctx, string(org), string(mailbox), seq)
 		if err != nil {
 			return fromRepository(fmt.Errorf("commit %d of mailbox %s: %w", seq, mailbox, err))
 		}
-		if err := e.ingest(ctx, org, mailbox, c); err != nil {
+		if err := reader.ingest(ctx, org, mailbox, c, ahead); err != nil {
 			return fmt.Errorf("commit %d of mailbox %s: %w", seq, mailbox, err)
 		}
 		e.log().Info("commit taken into the catalog", "organization", org, "mailbox", mailbox, "commit", seq)
@@ -147,24 +168,60 @@ func (e *Engine) addOtherPacks(ctx context.Context, org backup.OrgID, source str
 	return nil
 }
 
+// aheadIndex finds the metadata of a commit that the catalog has not taken in
+// yet, so that all of the commit is one transaction.
+type aheadIndex struct {
+	catalog interface {
+		Locate(ctx context.Context, tenant string, ids []repo.PieceID) (map[repo.PieceID]repo.Location, error)
+	}
+	objects map[repo.PieceID]repo.Location
+}
+
+func (a *aheadIndex) know(objects []repo.Object) {
+	a.objects = make(map[repo.PieceID]repo.Location, len(objects)/2)
+	for _, o := range objects {
+		if o.Kind == repo.PackMeta {
+			a.objects[o.ID] = o.Location
+		}
+	}
+}
+
+// Locate implements repo.Index.
+func (a *aheadIndex) Locate(ctx context.Context, tenant string, ids []repo.PieceID) (map[repo.PieceID]repo.Location, error) {
+	found := make(map[repo.PieceID]repo.Location, len(ids))
+	var rest []repo.PieceID
+	for _, id := range ids {
+		if at, ok := a.objects[id]; ok {
+			found[id] = at
+		} else {
+			rest = append(rest, id)
+		}
+	}
+	if len(rest) == 0 {
+		return found, nil
+	}
+	older, err := a.catalog.Locate(ctx, tenant, rest)
+	maps.Copy(found, older)
+	return found, err
+}
+
 // ingest takes a commit in that the catalog lacks.
-func (e *Engine) ingest(ctx context.Context, org backup.OrgID, mailbox backup.MailboxID, c repo.Commit) error {
+func (e *Engine) ingest(ctx context.Context, org backup.OrgID, mailbox backup.MailboxID, c repo.Commit, ahead *aheadIndex) error {
 	objects, err := e.Repo.Objects(ctx, string(org), c.Packs)
 	if err != nil {
 		return fromRepository(err)
 	}
-	if err := e.Catalog.AddObjects(ctx, org, objects); err != nil {
-		return fmt.Errorf("add objects: %w", err)
-	}
+	ahead.know(objects)
 	head, err := e.Catalog.Head(ctx, org, mailbox)
 	if err != nil {
 		return fmt.Errorf("read the newest snapshot: %w", err)
 	}
-	in := ingester{Engine: e, org: org, mailbox: mailbox, meta: e.blobs(org, mailbox), now: map[int64]Item{}, gone: map[int64]bool{}}
+	in := ingester{Engine: e, org: org, mailbox: mailbox, known: head.NextNumber, meta: e.blobs(org, mailbox), now: map[int64]Item{}, gone: map[int64]bool{}}
 	d, err := in.delta(ctx, head, c)
 	if err != nil {
 		return err
 	}
+	d.Objects = objects
 	return e.Catalog.ApplyCommit(ctx, org, mailbox, d)
 }
 
@@ -173,6 +230,7 @@ type ingester struct {
 	*Engine
 	org     backup.OrgID
 	mailbox backup.MailboxID
+	known   int64 // the catalog has no item from this number on
 	meta    metadata
 	now     map[int64]Item // entries that are new or changed
 	gone    map[int64]bool // items that are no longer where they were
@@ -240,7 +298,8 @@ func (in *ingester) items(ctx context.Context, d *Delta) error {
 	}
 	slices.Sort(numbers)
 	for part := range slices.Chunk(numbers, removalBatch) {
-		list, err := in.Catalog.ItemsByNumber(ctx, in.org, in.mailbox, part)
+		old, _ := slices.BinarySearch(part, in.known)
+		list, err := in.Catalog.ItemsByNumber(ctx, in.org, in.mailbox, part[:old])
 		if err != nil {
 			return fmt.Errorf("read items: %w", err)
 		}

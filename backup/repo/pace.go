@@ -19,6 +19,13 @@ func (r *Repository) Unhurried(limit *rate.Limiter) *Repository {
 		id: r.id, encoder: r.encoder, decoder: r.decoder}
 }
 
+// WithIndex returns the repository with another index, and with nothing in
+// memory that an earlier reader left.
+func (r *Repository) WithIndex(index Index) *Repository {
+	return &Repository{storage: r.storage, index: index, keys: newKeyring(r.keys.store), options: r.options,
+		id: r.id, encoder: r.encoder, decoder: r.decoder}
+}
+
 // paced is a Storage that is read no faster than its limit.
 type paced struct {
 	Storage
