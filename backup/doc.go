@@ -25,8 +25,10 @@
 //   - Mailbox: an account that can be backed up. Its status says how it does.
 //   - Run: one attempt to back up a mailbox.
 //   - Snapshot: what a run kept; a mailbox as it was at one time.
-//   - Retention: how long snapshots of an organization are kept.
-//   - Legal hold: while it is set, nothing of an organization expires.
+//   - Retention: how long snapshots are kept: an organization's rule, or a
+//     mailbox's own, which holds instead.
+//   - Legal hold: while it is set, nothing of an organization, or of a mailbox,
+//     expires or is erased.
 //   - Expire: what happens to a snapshot that is no longer kept. Its tombstone
 //     stands in the repository's deletion log.
 //   - Collection: it frees the space of what no kept snapshot needs.

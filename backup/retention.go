@@ -149,7 +149,7 @@ func (r Retention) keep(list []Snapshot, now time.Time, keep map[int64]bool) {
 	}
 }
 
-// LegalHold keeps everything of an organization while it is set.
+// LegalHold keeps everything of an organization, or of a mailbox, while it is set.
 type LegalHold struct {
 	Reason string // why; 3 to 500 characters
 	By     string // name and address of who set it
@@ -167,11 +167,47 @@ func (h LegalHold) Validate() error {
 	return nil
 }
 
+// Keeping is what a mailbox has of its own.
+type Keeping struct {
+	Rule Retention // with Mode "" the organization's holds
+	Hold LegalHold // zero for none
+}
+
+// Own says whether the mailbox has a rule of its own.
+func (k Keeping) Own() bool { return k.Rule.Mode != "" }
+
+// Keepings is what holds for the snapshots of an organization's mailboxes.
+type Keepings struct {
+	Rule Retention // the organization's
+	Hold LegalHold // the organization's; zero for none
+	Own  map[MailboxID]Keeping
+}
+
+// RuleOf returns the rule that holds for a mailbox.
+func (k Keepings) RuleOf(m MailboxID) Retention {
+	if own := k.Own[m]; own.Own() {
+		return own.Rule
+	}
+	return k.Rule
+}
+
+// Held says that nothing of a mailbox expires or is erased.
+func (k Keepings) Held(m MailboxID) bool { return !k.Hold.IsZero() || !k.Own[m].Hold.IsZero() }
+
+// Expires returns the rule by which snapshots of a mailbox expire, and whether
+// any do.
+func (k Keepings) Expires(m MailboxID) (Retention, bool) {
+	rule := k.RuleOf(m)
+	return rule, !k.Held(m) && rule.Mode != RetainAll
+}
+
 // Expiry is what a retention lets expire of one mailbox.
 type Expiry struct {
 	Mailbox   MailboxID
 	Address   string
 	Name      string
+	Rule      Retention // by which
+	Kept      int       // snapshots that are left
 	Snapshots []int64
 	Messages  int64 // that are in none of the snapshots that are kept
 	Bytes     int64 // of them, and of their versions that are in none

@@ -79,6 +79,14 @@ func (s *Server) dashboardView(r *http.Request) (views.Dashboard, error) {
 	if v.Runs, err = s.running(ctx, a.Org.ID); err != nil {
 		return v, err
 	}
+	keep, err := s.Store.Keepings(ctx, a.Org.ID)
+	if err != nil {
+		return v, err
+	}
+	v.Holds = map[backup.MailboxID]backup.LegalHold{}
+	for id, own := range keep.Own {
+		v.Holds[id] = own.Hold
+	}
 	if v.Proven, err = s.proven(ctx, a.Org.ID, "/status"); err != nil {
 		return v, err
 	}

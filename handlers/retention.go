@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"holdfast/backup"
+	"holdfast/store"
 	"holdfast/views"
 )
 
@@ -20,15 +21,38 @@ func (s *Server) showRetention(w http.ResponseWriter, r *http.Request) error {
 // retentionPage completes v with what is saved. The form shows what was typed,
 // if anything.
 func (s *Server) retentionPage(w http.ResponseWriter, r *http.Request, status int, v views.Retention) error {
-	var err error
-	if v.Saved, v.Hold, err = s.Store.Retention(r.Context(), actor(r).Org.ID); err != nil {
+	keep, err := s.Store.Keepings(r.Context(), actor(r).Org.ID)
+	if err != nil {
 		return err
 	}
+	v.Saved, v.Hold, v.Others = keep.Rule, keep.Hold, others(keep)
 	if v.Form.Mode == "" {
 		v.Form = retentionForm(v.Saved)
 	}
 	v.MayChange, v.Now = actor(r).OrgRole() == backup.RoleAdmin, time.Now()
 	return s.render(w, r, status, views.RetentionPage(s.frame(w, r, "Account Settings"), v))
+}
+
+// others counts the mailboxes that the organization's rule does not concern.
+func others(keep backup.Keepings) views.RetentionOthers {
+	var o views.RetentionOthers
+	for _, k := range keep.Own {
+		if k.Own() {
+			o.Own++
+		}
+		if !k.Hold.IsZero() {
+			o.Held++
+		}
+	}
+	return o
+}
+
+// concerned lets rule hold for the mailboxes that the organization's concerns.
+func concerned(keep backup.Keepings, rule backup.Retention) store.RuleFor {
+	return func(m backup.MailboxID) (backup.Retention, bool) {
+		own := keep.Own[m]
+		return rule, !own.Own() && own.Hold.IsZero()
+	}
 }
 
 // retentionForm is a form that says what r does.
@@ -82,10 +106,12 @@ func (s *Server) askRetention(w http.ResponseWriter, r *http.Request, status int
 	}
 	v := views.RetentionPreview{Form: form, Rule: rule, Fields: fields}
 	org := actor(r).Org.ID
-	if v.Saved, v.Hold, err = s.Store.Retention(r.Context(), org); err != nil {
+	keep, err := s.Store.Keepings(r.Context(), org)
+	if err != nil {
 		return err
 	}
-	if v.Expiries, err = s.Store.Expiries(r.Context(), org, rule, time.Now()); err != nil {
+	v.Saved, v.Hold, v.Others = keep.Rule, keep.Hold, others(keep)
+	if v.Expiries, err = s.Store.Expiries(r.Context(), org, concerned(keep, rule), time.Now()); err != nil {
 		return fmt.Errorf("preview retention: %w", err)
 	}
 	return s.render(w, r, status, views.RetentionPreviewPage(s.frame(w, r, "Account Settings"), v))
@@ -96,7 +122,11 @@ func (s *Server) askRetention(w http.ResponseWriter, r *http.Request, status int
 func (s *Server) saveRetention(w http.ResponseWriter, r *http.Request) error {
 	_, rule, err := retentionOf(r)
 	if err == nil && r.PostFormValue("confirm") != "yes" {
-		list, err := s.Store.Expiries(r.Context(), actor(r).Org.ID, rule, time.Now())
+		keep, err := s.Store.Keepings(r.Context(), actor(r).Org.ID)
+		if err != nil {
+			return err
+		}
+		list, err := s.Store.Expiries(r.Context(), actor(r).Org.ID, concerned(keep, rule), time.Now())
 		if err != nil {
 			return fmt.Errorf("preview retention: %w", err)
 		}

@@ -109,6 +109,7 @@ func (s *Store) forgetAccount(ctx context.Context, tx *sql.Tx, org backup.OrgID,
 		`DELETE FROM pack_checks WHERE org_id = $1 AND mailbox_id = $2`,
 		`UPDATE upkeep SET mailbox_id = '' WHERE org_id = $1 AND mailbox_id = $2`,
 		`DELETE FROM runs WHERE org_id = $1 AND mailbox_id = $2`,
+		`DELETE FROM mailbox_retention WHERE org_id = $1 AND mailbox_id = $2`,
 		`DELETE FROM imap_accounts WHERE org_id = $1 AND mailbox_id = $2`,
 	} {
 		if _, err := tx.ExecContext(ctx, query, org, mailbox); err != nil {

@@ -101,8 +101,13 @@ func TestAnotherOrganizationReachesNothing(t *testing.T) {
 			"ActiveAuthorization":              func(ctx context.Context) error { return one(st.ActiveAuthorization(ctx, me)) },
 			"LatestAuthorization":              func(ctx context.Context) error { return one(st.LatestAuthorization(ctx, me)) },
 			"Mailbox":                          func(ctx context.Context) error { return one(st.Mailbox(ctx, me, v.mailbox.ID)) },
-			"SetMailboxDeactivated":            func(ctx context.Context) error { return st.SetMailboxDeactivated(ctx, me, v.mailbox.ID, true, by) },
-			"BackUpNow":                        func(ctx context.Context) error { return st.BackUpNow(ctx, me, v.mailbox.ID, by) },
+			"SaveMailboxRetention": func(ctx context.Context) error {
+				return st.SaveMailboxRetention(ctx, me, []backup.MailboxID{v.mailbox.ID}, backup.Retention{Mode: backup.RetainAll}, by)
+			},
+			"SetMailboxHold":        func(ctx context.Context) error { return st.SetMailboxHold(ctx, me, v.mailbox.ID, "mine now", by) },
+			"LiftMailboxHold":       func(ctx context.Context) error { return st.LiftMailboxHold(ctx, me, v.mailbox.ID, by) },
+			"SetMailboxDeactivated": func(ctx context.Context) error { return st.SetMailboxDeactivated(ctx, me, v.mailbox.ID, true, by) },
+			"BackUpNow":             func(ctx context.Context) error { return st.BackUpNow(ctx, me, v.mailbox.ID, by) },
 			"UpsertMailboxes": func(ctx context.Context) error {
 				return st.UpsertMailboxes(ctx, me, v.conn.ID, []backup.Mailbox{storetest.Account("b")})
 			},

@@ -266,7 +266,8 @@ func markGone(ctx context.Context, tx *sql.Tx, gone map[string]backup.Mailbox) e
 		}
 		if !m.Selected && m.LastRunAt.IsZero() && !m.Running {
 			if _, err := tx.ExecContext(ctx, `DELETE FROM mailboxes WHERE org_id = $1 AND id = $2
-				AND NOT EXISTS (SELECT 1 FROM runs WHERE runs.mailbox_id = mailboxes.id) AND NOT EXISTS (SELECT 1 FROM restores WHERE restores.target_id = mailboxes.id)`, m.OrgID, m.ID); err != nil {
+				AND NOT EXISTS (SELECT 1 FROM runs WHERE runs.mailbox_id = mailboxes.id) AND NOT EXISTS (SELECT 1 FROM restores WHERE restores.target_id = mailboxes.id)
+				AND NOT EXISTS (SELECT 1 FROM mailbox_retention r WHERE r.mailbox_id = mailboxes.id)`, m.OrgID, m.ID); err != nil {
 				return fmt.Errorf("forget account %s: %w", m.ID, err)
 			}
 			continue

@@ -91,9 +91,12 @@ func (s *Store) LiftLegalHold(ctx context.Context, org backup.OrgID, by backup.A
 	})
 }
 
-// Expiries returns what r lets expire of an organization at now, the most bytes
-// first. Mailboxes of which nothing does are left out.
-func (s *Store) Expiries(ctx context.Context, org backup.OrgID, r backup.Retention, now time.Time) ([]backup.Expiry, error) {
+// RuleFor says by which rule snapshots of a mailbox expire, and whether they do.
+type RuleFor func(backup.MailboxID) (backup.Retention, bool)
+
+// Expiries returns what rules let expire of an organization at now, the most
+// bytes first. Mailboxes of which nothing does are left out.
+func (s *Store) Expiries(ctx context.Context, org backup.OrgID, rule RuleFor, now time.Time) ([]backup.Expiry, error) {
 	list, err := collect(ctx, s.read, func(row scanner) (backup.Expiry, error) {
 		var e backup.Expiry
 		err := row.Scan(&e.Mailbox, &e.Address, &e.Name)
@@ -104,11 +107,15 @@ func (s *Store) Expiries(ctx context.Context, org backup.OrgID, r backup.Retenti
 	}
 	out := list[:0]
 	for _, e := range list {
+		var does bool
+		if e.Rule, does = rule(e.Mailbox); !does || e.Rule.Mode == backup.RetainAll {
+			continue
+		}
 		snapshots, err := s.Snapshots(ctx, org, e.Mailbox)
 		if err != nil {
 			return nil, err
 		}
-		if e.Snapshots = r.Expired(snapshots, now); len(e.Snapshots) == 0 {
+		if e.Snapshots = e.Rule.Expired(snapshots, now); len(e.Snapshots) == 0 {
 			continue
 		}
 		kept := make([]int64, 0, len(snapshots))
@@ -118,6 +125,7 @@ func (s *Store) Expiries(ctx context.Context, org backup.OrgID, r backup.Retenti
 			}
 		}
 		slices.Sort(kept)
+		e.Kept = len(kept)
 		if e.Messages, e.Bytes, err = s.onlyIn(ctx, org, e.Mailbox, kept); err != nil {
 			return nil, err
 		}
@@ -171,11 +179,24 @@ func (s *Store) onlyIn(ctx context.Context, org backup.OrgID, mailbox backup.Mai
 	return messages, bytes, nil
 }
 
-// RecordExpired notes what expired of an organization, by Holdfast itself.
-func (s *Store) RecordExpired(ctx context.Context, org backup.Organization, r backup.Retention, mailboxes int, snapshots, messages int64) error {
+// RecordExpired notes what expired of an organization, by Holdfast itself: by
+// its rule, and by those that some mailboxes have of their own.
+func (s *Store) RecordExpired(ctx context.Context, org backup.Organization, r backup.Retention, expired []backup.Expiry) error {
+	snapshots, messages, own := 0, int64(0), 0
+	for _, e := range expired {
+		snapshots += len(e.Snapshots)
+		messages += e.Messages
+		if e.Rule != r {
+			own++
+		}
+	}
+	detail := r.String()
+	if own > 0 {
+		detail += fmt.Sprintf("; %d of the mailboxes by rules of their own", own)
+	}
 	by := backup.Actor{Org: org}
 	return s.inTx(ctx, func(tx *sql.Tx) error {
-		return s.record(ctx, tx, by, org.ID, "retention.expire", fmt.Sprintf("%d snapshots of %d mailboxes", snapshots, mailboxes),
-			fmt.Sprintf("%s; %d messages were in no snapshot that is kept", r, messages))
+		return s.record(ctx, tx, by, org.ID, "retention.expire", fmt.Sprintf("%d snapshots of %d mailboxes", snapshots, len(expired)),
+			fmt.Sprintf("%s; %d messages were in no snapshot that is kept", detail, messages))
 	})
 }

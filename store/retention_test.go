@@ -58,11 +58,12 @@ func TestExpiredSnapshotsAndWhatOnlyTheyHaveAreForgotten(t *testing.T) {
 		org, box := w.Contoso.ID, boxes["a"].ID
 		fourSnapshots(t, st, org, box)
 		rule := backup.Retention{Mode: backup.RetainDays, Days: 10}
-		list, err := st.Expiries(ctx, org, rule, time.Now())
+		by := func(backup.MailboxID) (backup.Retention, bool) { return rule, true }
+		list, err := st.Expiries(ctx, org, by, time.Now())
 		if err != nil || len(list) != 1 || !slices.Equal(list[0].Snapshots, []int64{1}) || list[0].Messages != 1 || list[0].Bytes != 100 {
 			t.Fatalf("Expiries = %+v, %v; want snapshot 1 with one message of 100 bytes", list, err)
 		}
-		if list, err := st.Expiries(ctx, w.Fabrikam.ID, rule, time.Now()); err != nil || len(list) != 0 {
+		if list, err := st.Expiries(ctx, w.Fabrikam.ID, by, time.Now()); err != nil || len(list) != 0 {
 			t.Errorf("another organization's preview = %+v, %v", list, err)
 		}
 		if err := st.ForgetSnapshots(ctx, w.Fabrikam.ID, box, []repo.Span{{From: 1, To: 3}}); err != nil || len(seqsOf(t, st, org, box)) != 4 {

@@ -17,6 +17,7 @@ type Dashboard struct {
 	Mailboxes   []backup.Mailbox
 	Page        Pager
 	Runs        map[backup.MailboxID]backup.Run // under way
+	Holds       map[backup.MailboxID]backup.LegalHold
 	LastRunAt   time.Time
 	NextRunAt   time.Time
 	NewItems    int64 // today

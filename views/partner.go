@@ -195,6 +195,7 @@ var activityNames = map[string]string{ //nolint:gosec // names of actions, one o
 	"authorization.done": "Completed an authorization",
 	"branding.save":      "Changed the branding",
 	"retention.save":     "Changed the retention", "retention.expire": "Let snapshots expire", "hold.set": "Set a legal hold", "hold.lift": "Lifted the legal hold",
+	"retention.mailbox": "Changed the retention of a mailbox", "hold.mailbox.set": "Set a legal hold on a mailbox", "hold.mailbox.lift": "Lifted the legal hold of a mailbox",
 	"person.role": "Changed a role", "person.remove": "Removed a person", "person.factors_reset": "Removed second factors of somebody",
 	"organization.suspend": "Suspended the organization", "organization.resume": "Resumed the organization",
 	"role.made": "Made in Exchange Online", "authorization.cleaned": "Removed by hand what an authorization left",

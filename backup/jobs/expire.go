@@ -8,39 +8,37 @@ import (
 	"holdfast/backup"
 )
 
-// Expire lets the snapshots of an organization expire that its retention does
-// not keep. What could not be done is done the next day.
+// Expire lets the snapshots of an organization expire that neither its retention
+// nor a mailbox's own keeps. What could not be done is done the next day.
 func (r *Runner) Expire(ctx context.Context, org backup.Organization) error {
-	rule, hold, err := r.Store.Retention(ctx, org.ID)
-	if err != nil || !hold.IsZero() || rule.Mode == backup.RetainAll {
+	keep, err := r.Store.Keepings(ctx, org.ID)
+	if err != nil || !keep.Hold.IsZero() {
 		return err
 	}
-	list, err := r.Store.Expiries(ctx, org.ID, rule, time.Now())
+	list, err := r.Store.Expiries(ctx, org.ID, keep.Expires, time.Now())
 	if err != nil {
 		return err
 	}
-	mailboxes, snapshots, messages := 0, int64(0), int64(0)
+	var expired []backup.Expiry
 	for _, e := range list {
 		// A hold, or another rule, counts from the moment that it is set.
-		now, hold, err := r.Store.Retention(ctx, org.ID)
+		now, err := r.Store.Keepings(ctx, org.ID)
 		if err != nil {
 			return err
 		}
-		if !hold.IsZero() || now != rule {
-			break
+		if rule, does := now.Expires(e.Mailbox); !does || rule != e.Rule {
+			continue
 		}
 		if err := r.Engine.Expire(ctx, org.ID, e.Mailbox, e.Snapshots); err != nil {
 			r.Log.Error("snapshots did not expire", "organization", org.ID, "mailbox", e.Mailbox, "error", err)
 			continue
 		}
-		mailboxes++
-		snapshots += int64(len(e.Snapshots))
-		messages += e.Messages
+		expired = append(expired, e)
 	}
-	if snapshots == 0 {
+	if len(expired) == 0 {
 		return nil
 	}
-	if err := r.Store.RecordExpired(ctx, org, rule, mailboxes, snapshots, messages); err != nil {
+	if err := r.Store.RecordExpired(ctx, org, keep.Rule, expired); err != nil {
 		return fmt.Errorf("record what expired: %w", err)
 	}
 	return nil

@@ -54,8 +54,30 @@ func TestSnapshotsExpireDayByDay(t *testing.T) {
 		}
 		step(4)
 		step(4) // once more
-		if n := k.entries(t, "retention.expire"); n != 1 {
-			t.Errorf("%d entries of the activity say that snapshots expired, want 1", n)
+		rule := func(days int) {
+			t.Helper()
+			own := backup.Retention{}
+			if days > 0 {
+				own = backup.Retention{Mode: backup.RetainDays, Days: days}
+			}
+			if err := st.SaveMailboxRetention(ctx, org.ID, []backup.MailboxID{k.mailbox.ID}, own, k.w.Ada); err != nil {
+				t.Fatal(err)
+			}
+		}
+		rule(1)
+		if err := st.SetMailboxHold(ctx, org.ID, k.mailbox.ID, "Case 4712", k.w.Ada); err != nil {
+			t.Fatal(err)
+		}
+		step(4) // under a hold of its own
+		if err := st.LiftMailboxHold(ctx, org.ID, k.mailbox.ID, k.w.Ada); err != nil {
+			t.Fatal(err)
+		}
+		rule(0)
+		step(4) // by the organization's rule again
+		rule(2)
+		step(3)
+		if n := k.entries(t, "retention.expire"); n != 2 {
+			t.Errorf("%d entries of the activity say that snapshots expired, want 2", n)
 		}
 		k.space(t)
 	})
