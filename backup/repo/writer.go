@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"sync"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 )
 
 // Writer adds a commit to a source. PutContent and PutMeta may be called from
@@ -323,8 +325,8 @@ func (w *Writer) closePack(ctx context.Context, p *packWriter) error {
 	return nil
 }
 
-// flush makes everything durable. The data comes first: metadata never refers
-// to what is not there. Called with life held for writing.
+// flush makes everything durable, the last packs of both kinds at the same time:
+// nothing refers to either before the commit. Called with life held for writing.
 func (w *Writer) flush(ctx context.Context) error {
 	if err := w.addGroup(ctx, &w.data, w.group.take()); err != nil {
 		return err
@@ -332,17 +334,14 @@ func (w *Writer) flush(ctx context.Context) error {
 	if err := w.addGroup(ctx, &w.meta, w.metas.take()); err != nil {
 		return err
 	}
+	var g errgroup.Group
 	for _, line := range w.lines() {
-		p := line.open
-		if p == nil {
-			continue
-		}
-		line.open = nil
-		if err := w.closePack(ctx, p); err != nil {
-			return err
+		if p := line.open; p != nil {
+			line.open = nil
+			g.Go(func() error { return w.closePack(ctx, p) })
 		}
 	}
-	return nil
+	return g.Wait()
 }
 
 // Abort ends the writer without a commit. Packs that were completed stay, and
