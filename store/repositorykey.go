@@ -58,7 +58,8 @@ func (s *Store) repositoryKey(ctx context.Context, tenant, source string, epoch 
 		if sealErr != nil {
 			return nil, sealErr
 		}
-		err = s.inTx(ctx, func(tx *sql.Tx) error {
+		// Durably, since what is sealed under the key soon is in the repository for good.
+		err = s.durably(ctx, func(tx *sql.Tx) error {
 			if err := mustNotBeErased(ctx, tx, tenant, source); err != nil {
 				return err
 			}
@@ -93,7 +94,7 @@ func (s *Store) RotateKey(ctx context.Context, partner backup.PartnerID, org bac
 		return 0, err // the first key has the secrets that all epochs share
 	}
 	epoch := 0
-	err := s.inTx(ctx, func(tx *sql.Tx) error {
+	err := s.durably(ctx, func(tx *sql.Tx) error {
 		name, err := one(ctx, tx, scanValue[string], `SELECT name FROM organizations WHERE partner_id = $1 AND id = $2`+s.forUpdate(), partner, org)
 		if err != nil {
 			return err

@@ -259,7 +259,38 @@ type querier interface {
 // inTx runs f in one transaction. f must not use the pool: on SQLite it has
 // only the connection that the transaction holds.
 func (s *Store) inTx(ctx context.Context, f func(tx *sql.Tx) error) error {
-	tx, err := s.db.BeginTx(ctx, nil)
+	return inTxOf(ctx, s.db, f)
+}
+
+// durably is inTx whose change outlives a power failure once it returns, with
+// all changes before it. SQLite takes the others to the disk a little later, so
+// that the last of them may be lost, but never one without those after it: soon
+// enough for what the repository or the provider tells again.
+func (s *Store) durably(ctx context.Context, f func(tx *sql.Tx) error) error {
+	if s.dialect == dialectPostgres {
+		return s.inTx(ctx, f)
+	}
+	conn, err := s.db.Conn(ctx)
+	if err != nil {
+		return fmt.Errorf("begin: %w", err)
+	}
+	defer conn.Close()
+	if _, err := conn.ExecContext(ctx, `PRAGMA synchronous = FULL`); err != nil {
+		return fmt.Errorf("begin: %w", err)
+	}
+	defer func() {
+		// If this fails, the changes to come wait for the disk as well.
+		_, _ = conn.ExecContext(context.WithoutCancel(ctx), `PRAGMA synchronous = NORMAL`)
+	}()
+	return inTxOf(ctx, conn, f)
+}
+
+// inTxOf runs f in a transaction of a pool or a connection.
+func inTxOf(ctx context.Context, db interface {
+	BeginTx(context.Context, *sql.TxOptions) (*sql.Tx, error)
+}, f func(tx *sql.Tx) error,
+) error {
+	tx, err := db.BeginTx(ctx, nil)
 	if err != nil {
 		return fmt.Errorf("begin: %w", err)
 	}

@@ -21,6 +21,9 @@ import (
 type Dir struct {
 	root *os.Root
 	made sync.Map // folders that exist
+	// onDisk is told what outlives a power failure from now on: the content of a
+	// file, or which entries a folder has. Tests note it.
+	onDisk func(name string)
 }
 
 // uploads is the folder of objects under way. What a crash leaves there is
@@ -100,7 +103,17 @@ func (d *Dir) sync(name string) error {
 		return err
 	}
 	defer f.Close()
-	return f.Sync()
+	if err := f.Sync(); err != nil {
+		return err
+	}
+	d.note(name)
+	return nil
+}
+
+func (d *Dir) note(name string) {
+	if d.onDisk != nil {
+		d.onDisk(name)
+	}
 }
 
 // Create implements Storage.
@@ -134,6 +147,7 @@ func (u *dirUpload) Commit(context.Context) error {
 	if err := u.file.Sync(); err != nil {
 		return err
 	}
+	u.dir.note(u.temp)
 	if err := u.dir.root.Link(u.temp, u.key); errors.Is(err, fs.ErrExist) {
 		return fmt.Errorf("%s: %w", u.key, ErrExist)
 	} else if err != nil {
