@@ -25,6 +25,8 @@
 //   - Mailbox: an account that can be backed up. Its status says how it does.
 //   - Run: one attempt to back up a mailbox.
 //   - Snapshot: what a run kept; a mailbox as it was at one time.
+//   - Schedule: when an organization's automatic backups run, how often and how
+//     fast. They run in its windows, if it has any, and not while they are paused.
 //   - Retention: how long snapshots are kept: an organization's rule, or a
 //     mailbox's own, which holds instead.
 //   - Legal hold: while it is set, nothing of an organization, or of a mailbox,

@@ -102,6 +102,7 @@ const (
 	ProblemDiskFull         ProblemKind = "disk_full"         // the repository's disk is full
 	ProblemRepository       ProblemKind = "repository"        // the repository could not be read or written
 	ProblemDamaged          ProblemKind = "damaged"           // a check found damage in the repository
+	ProblemHeld             ProblemKind = "held"              // backups may not run at the moment; nothing is wrong
 	ProblemUnknown          ProblemKind = "unknown"           // none of the above; shows code, time and request id
 )
 

@@ -83,6 +83,9 @@ type Mailbox struct {
 	Running   bool      // a run is under way
 	LastRunAt time.Time // end of the last successful run, zero if never
 	NextRunAt time.Time // zero if none is planned
+	// AskedAt is when a person asked for the run that is due or under way, zero
+	// if the schedule did. Neither window nor pause holds it up.
+	AskedAt time.Time
 
 	Items     int64 // messages in the newest snapshot
 	SizeBytes int64 // their size
@@ -153,7 +156,7 @@ const (
 	RunSucceeded   RunState = "succeeded"
 	RunPartial     RunState = "partial" // done, but some items could not be read
 	RunFailed      RunState = "failed"
-	RunInterrupted RunState = "interrupted" // the program ended; the next run carries on
+	RunInterrupted RunState = "interrupted" // the program ended, or backups may not run any more; the next run carries on
 )
 
 // Run is one attempt to back up a mailbox.

@@ -73,6 +73,9 @@ func (s *Server) dashboardView(r *http.Request) (views.Dashboard, error) {
 		return v, err
 	}
 	v.LastRunAt, v.NextRunAt, v.NewItems, v.NewBytes = summary.LastRunAt, summary.NextRunAt, summary.NewItems, summary.ReadBytes
+	if v.Plan, err = s.Store.Schedule(ctx, a.Org.ID); err != nil {
+		return v, err
+	}
 	if v.Days, err = s.Store.DayFigures(ctx, a.Org.ID, chartDays); err != nil {
 		return v, err
 	}
@@ -188,5 +191,13 @@ func (s *Server) reactivateMailbox(w http.ResponseWriter, r *http.Request) error
 	if err := s.Store.SetMailboxDeactivated(r.Context(), m.OrgID, m.ID, false, actor(r)); err != nil {
 		return err
 	}
-	return s.redirect(w, r, back(r), m.Name+" is reactivated. Its backup starts now.")
+	plan, err := s.Store.Schedule(r.Context(), m.OrgID)
+	if err != nil {
+		return err
+	}
+	flash := " is reactivated. Its backup starts now."
+	if !plan.Open(time.Now()) {
+		flash = " is reactivated. It is backed up when the schedule lets it."
+	}
+	return s.redirect(w, r, back(r), m.Name+flash)
 }

@@ -223,6 +223,9 @@ func (s *Server) organizationView(r *http.Request) (views.Organization, error) {
 		return v, err
 	}
 	v.LastRunAt, v.NextRunAt = summary.LastRunAt, summary.NextRunAt
+	if v.Plan, err = s.Store.Schedule(ctx, org.ID); err != nil {
+		return v, err
+	}
 	if v.Proven, err = s.proven(ctx, org.ID, "/partner/support"); err != nil {
 		return v, err
 	}

@@ -42,6 +42,9 @@ func (s *Server) mailboxPage(w http.ResponseWriter, r *http.Request, status int,
 	if err != nil {
 		return fmt.Errorf("read snapshots: %w", err)
 	}
+	if v.Plan, err = s.Store.Schedule(ctx, org); err != nil {
+		return err
+	}
 	v.Mailbox, v.General, v.OrgHold, v.Snapshots = keepingView(keep, m), keep.Rule, keep.Hold, len(snapshots)
 	if len(snapshots) > 0 {
 		v.Oldest = snapshots[len(snapshots)-1].At

@@ -57,6 +57,9 @@ type Server struct {
 	// Storage tells where the repository lies, and the bytes that its file system
 	// has free and in all, 0 if that is not known. May be nil.
 	Storage func() (place string, free, total int64)
+	// Every is the pause between two runs of a mailbox, unless its organization
+	// chose another.
+	Every time.Duration
 	// ReplicaPlace is where workers keep a copy of the repository, "" for nowhere.
 	ReplicaPlace string
 

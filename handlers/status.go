@@ -72,6 +72,9 @@ func (s *Server) statusView(r *http.Request) (views.Status, error) {
 		return v, err
 	}
 	v.NextRunAt = summary.NextRunAt
+	if v.Plan, err = s.Store.Schedule(ctx, org); err != nil {
+		return v, err
+	}
 	if v.Upkeep, err = s.Store.Upkeeps(ctx, org); err != nil {
 		return v, err
 	}

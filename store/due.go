@@ -31,20 +31,30 @@ const (
 
 // DueMailboxes returns at most limit mailboxes of all organizations that are
 // due and not running, taking turns between the organizations so that a large
-// one does not hold up a small one.
+// one does not hold up a small one. Those of an organization whose window is not
+// open, or whose backups are paused, are left out unless a person asked.
 func (s *Store) DueMailboxes(ctx context.Context, now time.Time, limit int) ([]backup.Mailbox, error) {
-	list, err := collect(ctx, s.read, scanMailbox, `
-		SELECT `+mailboxColumns+` FROM mailboxes JOIN (
-			SELECT id AS due_id, next_run_at AS due_at, row_number() OVER (PARTITION BY org_id ORDER BY next_run_at, id) AS turn
-			FROM mailboxes m WHERE next_run_at > 0 AND next_run_at <= $1 AND selected = TRUE AND running = FALSE
-				AND NOT EXISTS (SELECT 1 FROM organizations o WHERE o.id = m.org_id AND o.suspended_at > 0)
-			ORDER BY turn, due_at, due_id LIMIT $2
-		) AS due ON id = due_id ORDER BY turn, due_at, id`, millis(now), limit)
+	list, err := collect(ctx, s.read, scanMailbox, dueSQL, millis(now), limit)
 	if err != nil {
 		return nil, fmt.Errorf("find due mailboxes: %w", err)
 	}
 	return list, nil
 }
+
+// dueSQL goes through the organizations and only then through their mailboxes,
+// so that one that is held back costs nothing however much of it is due; SQLite
+// takes CROSS JOIN for the order, and + for no other index.
+const dueSQL = `
+	SELECT ` + mailboxColumns + ` FROM (
+		SELECT due_id, due_at, row_number() OVER (PARTITION BY due_org ORDER BY due_at, due_id) AS turn FROM (
+			SELECT m.id AS due_id, m.org_id AS due_org, m.next_run_at AS due_at FROM organizations o CROSS JOIN mailboxes m
+			WHERE o.suspended_at = 0 AND o.opens_at <= $1 AND o.closes_at > $1
+				AND m.org_id = o.id AND m.next_run_at > 0 AND m.next_run_at <= $1 AND m.selected = TRUE AND m.running = FALSE AND m.asked_at = 0
+			UNION ALL
+			SELECT m.id, m.org_id, m.next_run_at FROM mailboxes m JOIN organizations o ON o.id = m.org_id
+			WHERE m.asked_at > 0 AND o.suspended_at = 0 AND +m.next_run_at > 0 AND +m.next_run_at <= $1 AND m.selected = TRUE AND m.running = FALSE
+		) AS ready ORDER BY turn, due_at, due_id LIMIT $2
+	) AS due CROSS JOIN mailboxes WHERE id = due_id ORDER BY turn, due_at, id`
 
 // FillBackups tops the queue of backups up with due mailboxes, to twice what
 // the living workers do at the same time. The organization with the fewest
@@ -53,6 +63,9 @@ func (s *Store) DueMailboxes(ctx context.Context, now time.Time, limit int) ([]b
 // Two processes that fill at once may add a few more than that, which the next
 // fillings leave out; a mailbox is never in the queue twice.
 func (s *Store) FillBackups(ctx context.Context, now time.Time) (int, error) {
+	if err := s.turnWindows(ctx, now); err != nil {
+		return 0, err
+	}
 	slots, err := one(ctx, s.read, scanValue[int], `SELECT coalesce(sum(slots), 0) FROM workers WHERE alive_until > $1`, millis(now))
 	if err != nil {
 		return 0, fmt.Errorf("count the workers' slots: %w", err)

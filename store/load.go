@@ -12,8 +12,8 @@ import (
 type Load struct {
 	Jobs      []JobCount          // that are not finished
 	Mailboxes backup.StatusCounts // selected ones by status
-	Due       int                 // mailboxes whose run is due
-	OldestDue time.Time           // since when the first of them waits, zero if none
+	Due       int                 // mailboxes whose run is due and may begin
+	OldestDue time.Time           // since when the first of them waits, its window open; zero if none
 	Running   int                 // runs under way
 }
 
@@ -51,7 +51,9 @@ func (s *Store) Load(ctx context.Context, now time.Time) (Load, error) {
 		l.Mailboxes[c.status] = c.n
 	}
 	var oldest int64
-	if err := s.read.QueryRowContext(ctx, `SELECT count(*), coalesce(min(next_run_at), 0) FROM mailboxes WHERE next_run_at > 0 AND next_run_at <= $1`,
+	if err := s.read.QueryRowContext(ctx, `
+		SELECT count(*), coalesce(min(CASE WHEN m.next_run_at < o.opens_at AND m.asked_at = 0 THEN o.opens_at ELSE m.next_run_at END), 0) FROM organizations o CROSS JOIN mailboxes m
+		WHERE o.suspended_at = 0 AND m.org_id = o.id AND m.next_run_at > 0 AND m.next_run_at <= $1 AND (m.asked_at > 0 OR (o.opens_at <= $1 AND o.closes_at > $1))`,
 		millis(now)).Scan(&l.Due, &oldest); err != nil {
 		return l, fmt.Errorf("find due mailboxes: %w", err)
 	}

@@ -13,15 +13,15 @@ import (
 )
 
 const mailboxColumns = `id, org_id, connection_id, provider_id, address, name, kind, licence, enabled, selected, deactivated, deactivated_by,
-	status, status_since, problem, failures, running, last_run_at, next_run_at, items, size_bytes, damaged_items, created_at`
+	status, status_since, problem, failures, running, last_run_at, next_run_at, asked_at, items, size_bytes, damaged_items, created_at`
 
 func scanMailbox(row scanner) (backup.Mailbox, error) {
 	var m backup.Mailbox
 	var problem string
-	var since, last, next, created int64
+	var since, last, next, asked, created int64
 	err := row.Scan(&m.ID, &m.OrgID, &m.ConnectionID, &m.ProviderID, &m.Address, &m.Name, &m.Kind, &m.Licence, &m.Enabled, &m.Selected, &m.Deactivated, &m.DeactivatedBy,
-		&m.Status, &since, &problem, &m.Failures, &m.Running, &last, &next, &m.Items, &m.SizeBytes, &m.DamagedItems, &created)
-	m.Problem, m.StatusSince, m.LastRunAt, m.NextRunAt, m.CreatedAt = problemOf(problem), moment(since), moment(last), moment(next), moment(created)
+		&m.Status, &since, &problem, &m.Failures, &m.Running, &last, &next, &asked, &m.Items, &m.SizeBytes, &m.DamagedItems, &created)
+	m.Problem, m.StatusSince, m.LastRunAt, m.NextRunAt, m.AskedAt, m.CreatedAt = problemOf(problem), moment(since), moment(last), moment(next), moment(asked), moment(created)
 	return m, err
 }
 
@@ -151,11 +151,11 @@ func saveMailbox(ctx context.Context, q querier, m backup.Mailbox) error {
 	return execOne(ctx, q, `
 		UPDATE mailboxes SET address = $1, name = $2, name_folded = $3, search = $4, kind = $5, licence = $6, enabled = $7, selected = $8,
 			deactivated = $9, deactivated_by = $10, status = $11, status_since = $12, problem = $13, failures = $14, running = $15,
-			last_run_at = $16, next_run_at = $17, items = $18, size_bytes = $19, damaged_items = $20
-		WHERE org_id = $21 AND id = $22`,
+			last_run_at = $16, next_run_at = $17, items = $18, size_bytes = $19, damaged_items = $20, asked_at = $21
+		WHERE org_id = $22 AND id = $23`,
 		m.Address, m.Name, strings.ToLower(m.Name), searchText(m), m.Kind, m.Licence, m.Enabled, m.Selected,
 		m.Deactivated, m.DeactivatedBy, m.Status, millis(m.StatusSince), problemText(m.Problem), m.Failures, m.Running,
-		millis(m.LastRunAt), millis(m.NextRunAt), m.Items, m.SizeBytes, m.DamagedItems, m.OrgID, m.ID)
+		millis(m.LastRunAt), millis(m.NextRunAt), m.Items, m.SizeBytes, m.DamagedItems, millis(m.AskedAt), m.OrgID, m.ID)
 }
 
 // searchText is what a search looks in: name and address, folded.
@@ -379,8 +379,8 @@ func (s *Store) SetMailboxDeactivated(ctx context.Context, org backup.OrgID, id 
 	}))
 }
 
-// BackUpNow makes a mailbox due at once and queues it before those of the
-// schedule. A mailbox that was not chosen for
+// BackUpNow makes a mailbox due at once, whatever the organization's windows
+// and pause, and queues it before those of the schedule. A mailbox that was not chosen for
 // backup is backup.ErrNotFound, an inactive or deactivated one
 // backup.ErrConflict.
 func (s *Store) BackUpNow(ctx context.Context, org backup.OrgID, id backup.MailboxID, by backup.Actor) error {
@@ -393,6 +393,7 @@ func (s *Store) BackUpNow(ctx context.Context, org backup.OrgID, id backup.Mailb
 			return fmt.Errorf("back up mailbox %s, which is %s: %w", id, m.Status, backup.ErrConflict)
 		}
 		m.NextRunAt = time.Now()
+		m.AskedAt = m.NextRunAt
 		if err := saveMailbox(ctx, tx, m); err != nil {
 			return fmt.Errorf("save mailbox %s: %w", id, err)
 		}

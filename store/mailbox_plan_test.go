@@ -2,6 +2,7 @@ package store
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -88,7 +89,7 @@ func TestOtherListsUseIndexes(t *testing.T) {
 	s := openCatalog(t)
 	fillOrganizations(t, s, 2, 10)
 	for name, query := range map[string]string{
-		"due":       `SELECT id FROM mailboxes m WHERE next_run_at > 0 AND next_run_at <= $1 AND selected = TRUE AND running = FALSE`,
+		"closed":    closedSQL,
 		"upcoming":  `SELECT id FROM mailboxes WHERE org_id = $1 AND selected = TRUE AND next_run_at > 0 ORDER BY next_run_at, id LIMIT 10`,
 		"activity":  `SELECT id FROM activity WHERE chain = $1 AND seq <= 10 ORDER BY seq DESC LIMIT 10`,
 		"runs":      `SELECT r.id FROM runs r JOIN mailboxes m ON m.id = r.mailbox_id WHERE r.org_id = $1 ORDER BY r.started_at DESC, r.id DESC LIMIT 10`,
@@ -104,6 +105,22 @@ func TestOtherListsUseIndexes(t *testing.T) {
 				t.Errorf("%s: %s", name, strings.Join(plan, "; "))
 			}
 		}
+	}
+}
+
+// TestWhoIsHeldBackCostsNothing reads the plan of the due mailboxes: it begins
+// with the organizations, and goes into an index with each that may run.
+func TestWhoIsHeldBackCostsNothing(t *testing.T) {
+	s := openCatalog(t)
+	fillOrganizations(t, s, 2, 10)
+	plan := explain(t, s, dueSQL, 1, 10)
+	text := strings.Join(plan, "; ")
+	organizations := slices.IndexFunc(plan, func(line string) bool { return strings.HasPrefix(line, "SEARCH o USING INDEX organizations_closes") })
+	mailboxes := slices.IndexFunc(plan, func(line string) bool {
+		return strings.HasPrefix(line, "SEARCH m USING INDEX mailboxes_next (org_id=? AND next_run_at>? AND next_run_at<?)")
+	})
+	if organizations < 0 || mailboxes < organizations || strings.Contains(text, "SCAN m") || strings.Contains(text, "mailboxes_due") || !strings.Contains(text, "mailboxes_asked") {
+		t.Errorf("the plan is %s", text)
 	}
 }
 

@@ -90,6 +90,11 @@ func (s *Store) RemoveWorker(ctx context.Context, id string) error {
 	return err
 }
 
+// Workers returns how many living processes back up mailboxes.
+func (s *Store) Workers(ctx context.Context, now time.Time) (int, error) {
+	return one(ctx, s.read, scanValue[int], `SELECT count(*) FROM workers WHERE alive_until > $1 AND slots > 0`, millis(now))
+}
+
 // ReleaseDeadJobs gives jobs back to the queue whose process is not alive. It
 // returns how many. InterruptRuns closes the runs that they left open.
 func (s *Store) ReleaseDeadJobs(ctx context.Context) (int, error) {

@@ -20,6 +20,7 @@ type Dashboard struct {
 	Holds       map[backup.MailboxID]backup.LegalHold
 	LastRunAt   time.Time
 	NextRunAt   time.Time
+	Plan        backup.Schedule
 	NewItems    int64 // today
 	NewBytes    int64 // today
 	Days        []backup.DayFigure
@@ -92,7 +93,7 @@ func (q DashboardQuery) order(column string) string {
 
 // live says whether something is under way or due, so that the page keeps asking.
 func (v Dashboard) live() bool {
-	return len(v.Runs) > 0 || due(v.NextRunAt, v.Now)
+	return len(v.Runs) > 0 || due(v.Plan.Begins(v.NextRunAt, v.Now), v.Now)
 }
 
 // due says whether the next run should start any moment. A run that has been
@@ -139,6 +140,7 @@ type Status struct {
 	Latest      []Run
 	Next        []backup.Mailbox
 	NextRunAt   time.Time
+	Plan        backup.Schedule
 	MayChange   bool
 	Now         time.Time
 }
@@ -197,7 +199,12 @@ func codesText(p backup.Problem) string {
 	return strings.Join(parts, " · ")
 }
 
-func (v Status) live() bool { return len(v.Running) > 0 || due(v.NextRunAt, v.Now) }
+func (v Status) live() bool {
+	return len(v.Running) > 0 || due(v.Plan.Begins(v.NextRunAt, v.Now), v.Now)
+}
+
+// planOf is the schedule that holds for a mailbox.
+func (v Status) planOf(m backup.Mailbox) backup.Schedule { return planOf(m, v.Plan) }
 
 // wellConnected says whether no connection, application or role has a problem.
 func (v Status) wellConnected() bool {

@@ -26,17 +26,32 @@ func shares(counts backup.StatusCounts) []ui.Share {
 	return list
 }
 
+// planOf is the schedule that holds for a mailbox: none, if a person asked for
+// its run.
+func planOf(m backup.Mailbox, plan backup.Schedule) backup.Schedule {
+	if !m.AskedAt.IsZero() {
+		return backup.Schedule{}
+	}
+	return plan
+}
+
 // statusLine is the status of a mailbox with the one thing to know about it.
-func statusLine(m backup.Mailbox, now time.Time) string {
+func statusLine(m backup.Mailbox, plan backup.Schedule, now time.Time) string {
 	name := statusName(m.Status)
 	switch m.Status {
 	case backup.StatusPending:
 		if m.Running {
 			return name + ": backing up now"
 		}
+		if held := heldText(planOf(m, plan), m.NextRunAt, now); held != "" {
+			return name + ": " + held
+		}
 		return name + ": waits for its first backup"
 	case backup.StatusFailing:
 		if !m.NextRunAt.IsZero() {
+			if held := heldText(planOf(m, plan), m.NextRunAt, now); held != "" {
+				return name + ": " + held
+			}
 			return name + ": retry " + in(m.NextRunAt, now)
 		}
 	case backup.StatusDeactivated:
@@ -62,7 +77,7 @@ func statusLine(m backup.Mailbox, now time.Time) string {
 
 // statusWhy is the tooltip of a status: why, by whom, since when, and what
 // that means for the backups.
-func statusWhy(m backup.Mailbox, now time.Time) string {
+func statusWhy(m backup.Mailbox, plan backup.Schedule, now time.Time) string {
 	var says []string
 	say := func(format string, args ...any) { says = append(says, fmt.Sprintf(format, args...)) }
 	since := ""
@@ -100,7 +115,11 @@ func statusWhy(m backup.Mailbox, now time.Time) string {
 		say("It uses no licence, is checked daily, and becomes active by itself as soon as there is mail.")
 	}
 	if !m.NextRunAt.IsZero() && !m.Running {
-		say("Next try %s.", in(m.NextRunAt, now))
+		if held := heldText(planOf(m, plan), m.NextRunAt, now); held != "" {
+			say("It %s.", held)
+		} else {
+			say("Next try %s.", in(m.NextRunAt, now))
+		}
 	}
 	return strings.Join(says, " ")
 }
@@ -122,6 +141,14 @@ func progressText(r backup.Run) string {
 	}
 	done := min(r.ItemsDone, r.ItemsTotal)
 	return thousands(done) + " of " + thousands(max(r.ItemsTotal, r.ItemsDone)) + " messages"
+}
+
+// runName is how a run ended, in words.
+func runName(r backup.Run) string {
+	if r.Problem.Kind == backup.ProblemHeld {
+		return "Stopped for now"
+	}
+	return stateName(r.State)
 }
 
 // stateName is how a run ended, in words.

@@ -110,6 +110,7 @@ type Organization struct {
 	Counts       backup.StatusCounts
 	LastRunAt    time.Time
 	NextRunAt    time.Time
+	Plan         backup.Schedule
 	Proven       Proven
 	Connections  []Connection
 	Days         []backup.DayFigure
@@ -196,6 +197,7 @@ var activityNames = map[string]string{ //nolint:gosec // names of actions, one o
 	"branding.save":      "Changed the branding",
 	"retention.save":     "Changed the retention", "retention.expire": "Let snapshots expire", "hold.set": "Set a legal hold", "hold.lift": "Lifted the legal hold",
 	"retention.mailbox": "Changed the retention of a mailbox", "hold.mailbox.set": "Set a legal hold on a mailbox", "hold.mailbox.lift": "Lifted the legal hold of a mailbox",
+	"schedule.save": "Changed the schedule", "schedule.pause": "Paused automatic backups", "schedule.resume": "Resumed automatic backups",
 	"person.role": "Changed a role", "person.remove": "Removed a person", "person.factors_reset": "Removed second factors of somebody",
 	"organization.suspend": "Suspended the organization", "organization.resume": "Resumed the organization",
 	"role.made": "Made in Exchange Online", "authorization.cleaned": "Removed by hand what an authorization left",

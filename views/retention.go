@@ -101,6 +101,7 @@ type MailboxSettings struct {
 	Mailbox   MailboxKeeping
 	General   backup.Retention // the organization's rule
 	OrgHold   backup.LegalHold
+	Plan      backup.Schedule
 	Snapshots int
 	Oldest    time.Time // zero without snapshots
 	Form      RetentionForm

@@ -91,7 +91,7 @@ func MailboxSettingsPage(f Frame, v MailboxSettings) templ.Component {
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
-			templ_7745c5c3_Err = ui.Status(string(v.Mailbox.ID), string(v.Mailbox.Status), statusLine(v.Mailbox.Mailbox, v.Now), statusWhy(v.Mailbox.Mailbox, v.Now)).Render(ctx, templ_7745c5c3_Buffer)
+			templ_7745c5c3_Err = ui.Status(string(v.Mailbox.ID), string(v.Mailbox.Status), statusLine(v.Mailbox.Mailbox, v.Plan, v.Now), statusWhy(v.Mailbox.Mailbox, v.Plan, v.Now)).Render(ctx, templ_7745c5c3_Buffer)
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}

@@ -1,6 +1,7 @@
 package jobs
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -31,6 +32,9 @@ const notBegunPause = time.Minute
 
 // Work implements river.Worker.
 func (w *backUp) Work(ctx context.Context, job *river.Job[backup.BackupJob]) error {
+	if held(w.Store.MayRun(ctx, job.Args.OrgID, job.Args.MailboxID, time.Now())) != nil {
+		return nil // it was queued before; the mailbox stays due
+	}
 	begun, err := w.work(ctx, job.Args)
 	if begun || ctx.Err() != nil {
 		return err
@@ -63,6 +67,11 @@ func (w *backUp) work(ctx context.Context, job backup.BackupJob) (begun bool, er
 		return false, err
 	}
 	defer source.Close() //nolint:errcheck // it was only read from
+	return w.from(ctx, conn, mailbox, source)
+}
+
+// from backs a mailbox up from its source and says whether its run began.
+func (w *backUp) from(ctx context.Context, conn backup.Connection, mailbox backup.Mailbox, source engine.Source) (begun bool, err error) {
 	run := backup.Run{ID: backup.NewID[backup.RunID](), OrgID: mailbox.OrgID, MailboxID: mailbox.ID,
 		State: backup.RunRunning, Trigger: trigger(mailbox), StartedAt: time.Now(), BeatAt: time.Now()}
 	if err := w.Store.StartRun(ctx, run); errors.Is(err, backup.ErrConflict) {
@@ -70,8 +79,14 @@ func (w *backUp) work(ctx context.Context, job backup.BackupJob) (begun bool, er
 	} else if err != nil {
 		return false, fmt.Errorf("start run: %w", err)
 	}
-	result, runErr := w.run(ctx, mailbox, &run, source)
-	if err := w.finish(context.WithoutCancel(ctx), conn, run, result, runErr, ctx.Err() != nil); err != nil {
+	allowed, end := w.whileAllowed(ctx, mailbox)
+	result, runErr := w.run(allowed, mailbox, &run, source)
+	why := end()
+	stopped := ctx.Err() != nil
+	if runErr != nil && why != nil {
+		stopped, run.Problem, runErr = true, *why, nil
+	}
+	if err := w.finish(context.WithoutCancel(ctx), conn, run, result, runErr, stopped); err != nil {
 		return true, fmt.Errorf("record run %s: %w", run.ID, err)
 	}
 	if runErr != nil {
@@ -81,8 +96,11 @@ func (w *backUp) work(ctx context.Context, job backup.BackupJob) (begun bool, er
 }
 
 func trigger(m backup.Mailbox) string {
-	if m.LastRunAt.IsZero() {
+	switch {
+	case m.LastRunAt.IsZero():
 		return "first"
+	case !m.AskedAt.IsZero():
+		return "manual"
 	}
 	return "schedule"
 }
@@ -91,7 +109,7 @@ func trigger(m backup.Mailbox) string {
 func (w *backUp) run(ctx context.Context, m backup.Mailbox, run *backup.Run, source engine.Source) (engine.Result, error) {
 	beat := newBeat(w.Store, *run, w.Worked, w.Log)
 	defer beat.stop()
-	result, err := w.Engine.Backup(ctx, engine.Job{Org: m.OrgID, Mailbox: m.ID, Source: source, Concurrency: 4, Progress: beat.progress})
+	result, err := w.Engine.Backup(ctx, engine.Job{Org: m.OrgID, Mailbox: m.ID, Source: w.limited(source, m.OrgID), Concurrency: 4, Progress: beat.progress})
 	*run = beat.stop()
 	return result, err
 }
@@ -113,8 +131,12 @@ func (w *backUp) finish(ctx context.Context, conn backup.Connection, run backup.
 	if w.Ended != nil {
 		w.Ended(run)
 	}
-	err := w.Store.FinishRun(ctx, run, func(m *backup.Mailbox) { w.settle(m, run, result) })
+	plan, err := w.Store.Schedule(ctx, run.OrgID)
 	if err != nil {
+		return err
+	}
+	every := cmp.Or(plan.Every, w.Every)
+	if err := w.Store.FinishRun(ctx, run, func(m *backup.Mailbox) { settle(m, run, result, every) }); err != nil {
 		return err
 	}
 	if conn.Provider == backup.ProviderIMAP {
@@ -134,7 +156,7 @@ func (w *backUp) finish(ctx context.Context, conn backup.Connection, run backup.
 }
 
 // settle applies the rules of product.md to the mailbox after a run.
-func (w *backUp) settle(m *backup.Mailbox, run backup.Run, result engine.Result) {
+func settle(m *backup.Mailbox, run backup.Run, result engine.Result, every time.Duration) {
 	now := run.EndedAt
 	switch run.State {
 	case backup.RunInterrupted:
@@ -154,8 +176,8 @@ func (w *backUp) settle(m *backup.Mailbox, run backup.Run, result engine.Result)
 		m.Problem, m.Failures, m.LastRunAt = backup.Problem{}, 0, now
 		m.Items, m.SizeBytes, m.DamagedItems = result.Items, result.SizeBytes, result.DamagedItems
 	}
-	m.Running = false
-	m.NextRunAt = backup.NextRun(now, w.Every, backup.MailboxStatus(*m), m.Failures, run.Problem.RetryAfter)
+	m.Running, m.AskedAt = false, time.Time{}
+	m.NextRunAt = backup.NextRun(now, every, backup.MailboxStatus(*m), m.Failures, run.Problem.RetryAfter)
 }
 
 // concernsConnection says that a problem of one mailbox is one of them all.

@@ -49,6 +49,7 @@ type Runner struct {
 	lastNotice time.Time
 	checkOnce  sync.Once
 	checks     *rate.Limiter
+	bandwidths bandwidths
 }
 
 // The queues. Setup is separate, so that a person in the wizard never waits

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	_ "time/tzdata" // the time zones of backup windows, on machines that have none
 
 	"holdfast/backup/engine"
 )

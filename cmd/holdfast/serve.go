@@ -183,7 +183,7 @@ func (p *parts) handler() (http.Handler, error) {
 			}
 			return p.config.place.shown(), free, total
 		},
-		ReplicaPlace: p.config.replica.String(),
+		ReplicaPlace: p.config.replica.String(), Every: p.config.Every,
 	}
 	if p.metrics != nil {
 		s.Answered = p.metrics.answered
