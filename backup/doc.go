@@ -11,6 +11,8 @@
 //   - Person: somebody who signs in. A membership says where and as what.
 //   - Acting: a partner's person working in an organization's portal, with a
 //     reason, for at most 60 minutes, on record.
+//   - Confirmation: a fresh proof that the person of a session is who they are,
+//     asked for before how people get in is changed.
 //   - Connection: an organization's tie to one provider (microsoft365, google, imap).
 //   - IMAP server: what an imap connection leads to; its accounts are what an
 //     admin entered, each a mailbox.

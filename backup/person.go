@@ -95,6 +95,9 @@ type Session struct {
 	ExpiresAt time.Time
 	Address   string // client address at last use
 	Agent     string // User-Agent at last use
+	// ConfirmedAt is when the person last proved who they are, at the sign-in or
+	// since; zero for half a session.
+	ConfirmedAt time.Time
 }
 
 // ActingMax is how long acting for an organization lasts at most.

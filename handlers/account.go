@@ -50,9 +50,9 @@ func (s *Server) accountPage(w http.ResponseWriter, r *http.Request, status int,
 	return s.render(w, r, status, views.AccountPage(s.frame(w, r, "My account"), v))
 }
 
-// confirmed checks the password that a change of the account asks for again.
-// If it is not right, the page is answered.
-func (s *Server) confirmed(w http.ResponseWriter, r *http.Request, form string) (bool, error) {
+// currentPassword checks the password that a new one asks for. If it is not
+// right, the page is answered.
+func (s *Server) currentPassword(w http.ResponseWriter, r *http.Request) (bool, error) {
 	a := actor(r)
 	try, err := s.count(r.Context(), factorCounters(a.Person.ID, visitOf(r).address, s.browsers.of(r, a.Person.ID)))
 	if err != nil {
@@ -69,16 +69,20 @@ func (s *Server) confirmed(w http.ResponseWriter, r *http.Request, form string) 
 		if ok {
 			return true, s.worked(r.Context(), try)
 		}
-		if err := s.refused(r, a.Person.ID, "wrong password for a change of the own account"+try.lastOne()); err != nil {
+		if err := s.refused(r, a.Person.ID, "wrong password for a new one"+try.lastOne()); err != nil {
 			return false, err
 		}
 	}
-	return false, s.accountPage(w, r, status, views.Account{Form: form, Fields: backup.FieldErrors{"current": wrong}})
+	return false, s.accountPage(w, r, status, views.Account{Form: "password", Fields: backup.FieldErrors{"current": wrong}})
 }
 
-// changePassword sets a new password and ends all other sessions.
+// changePassword sets a new password and ends all other sessions. Who has none
+// yet, and signs in another way, confirms by that.
 func (s *Server) changePassword(w http.ResponseWriter, r *http.Request) error {
 	a := actor(r)
+	if a.Person.PasswordHash == "" && !s.confirmed(r) {
+		return s.askConfirm(w, r, "choose a password")
+	}
 	fields := backup.FieldErrors{}
 	merge(fields, backup.ValidatePassword(r.PostFormValue("password"), a.Person.Email))
 	if fields["password"] == "" && r.PostFormValue("password") != r.PostFormValue("again") {
@@ -87,8 +91,10 @@ func (s *Server) changePassword(w http.ResponseWriter, r *http.Request) error {
 	if len(fields) > 0 {
 		return s.accountPage(w, r, http.StatusUnprocessableEntity, views.Account{Form: "password", Fields: fields})
 	}
-	if ok, err := s.confirmed(w, r, "password"); !ok {
-		return err
+	if a.Person.PasswordHash != "" {
+		if ok, err := s.currentPassword(w, r); !ok {
+			return err
+		}
 	}
 	hash, err := HashPassword(r.Context(), r.PostFormValue("password"))
 	if err != nil {
@@ -158,9 +164,6 @@ func (s *Server) setUpApp(w http.ResponseWriter, r *http.Request) error {
 
 // removeApp removes the authenticator app.
 func (s *Server) removeApp(w http.ResponseWriter, r *http.Request) error {
-	if ok, err := s.confirmed(w, r, "app"); !ok {
-		return err
-	}
 	if err := s.Store.RemoveTOTP(r.Context(), actor(r)); err != nil && !errors.Is(err, backup.ErrNotFound) {
 		return err
 	}
@@ -191,9 +194,6 @@ func (s *Server) makeCodes(w http.ResponseWriter, r *http.Request) error {
 
 // newCodes replaces the recovery codes.
 func (s *Server) newCodes(w http.ResponseWriter, r *http.Request) error {
-	if ok, err := s.confirmed(w, r, "codes"); !ok {
-		return err
-	}
 	if actor(r).Person.Factors == 0 {
 		return s.redirect(w, r, "/account", "Set up an authenticator app or a passkey first.")
 	}

@@ -1,8 +1,10 @@
 package handlers
 
 import (
+	"maps"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 
 	"holdfast/views"
@@ -23,6 +25,9 @@ func (s *Server) Routes() []Route {
 	}
 	return list
 }
+
+// Guarded returns the patterns of the routes that ask for a confirmation.
+func Guarded() []string { return slices.Sorted(maps.Keys(guarded)) }
 
 // VerifyPassword lets tests compare a password with a hash.
 var VerifyPassword = verifyPassword

@@ -28,8 +28,9 @@ const attemptKey = "oidc"
 type attempt struct {
 	Provider backup.SignInProviderID `json:"provider"`
 	Purpose  string                  `json:"purpose"`
-	Person   backup.PersonID         `json:"person,omitempty"` // with purposeConnect: whose account it is
-	Link     string                  `json:"link,omitempty"`   // with purposeInvited: the one-time link
+	Person   backup.PersonID         `json:"person,omitempty"`  // with purposeConnect and purposeConfirm: whose account it is
+	Pending  string                  `json:"pending,omitempty"` // with purposeConfirm: what waits
+	Link     string                  `json:"link,omitempty"`    // with purposeInvited: the one-time link
 	Next     string                  `json:"next"`
 	State    string                  `json:"state"`
 	Nonce    string                  `json:"nonce"`
@@ -42,6 +43,7 @@ const (
 	purposeSignIn  = "sign_in"
 	purposeConnect = "connect" // somebody who is signed in connects their account there
 	purposeInvited = "invited" // a one-time link, instead of a password
+	purposeConfirm = "confirm" // somebody who is signed in proves anew who they are
 )
 
 // attemptLife is how long a person may take at the issuer's pages.
@@ -182,7 +184,7 @@ func (s *Server) leaveFor(w http.ResponseWriter, r *http.Request, p backup.SignI
 	if err != nil {
 		return fmt.Errorf("encode the attempt: %w", err)
 	}
-	if at.Purpose == purposeConnect {
+	if at.Purpose == purposeConnect || at.Purpose == purposeConfirm {
 		err = s.keep(w, r, attemptKey, string(data))
 	} else {
 		var id backup.SessionID
@@ -193,9 +195,26 @@ func (s *Server) leaveFor(w http.ResponseWriter, r *http.Request, p backup.SignI
 	if err != nil {
 		return fmt.Errorf("keep the attempt: %w", err)
 	}
-	http.Redirect(w, r, conf.AuthCodeURL(at.State, oidc.Nonce(at.Nonce), oauth2.S256ChallengeOption(at.Verifier)), http.StatusSeeOther) //nolint:gosec // the issuer's address is configured
+	options := []oauth2.AuthCodeOption{oidc.Nonce(at.Nonce), oauth2.S256ChallengeOption(at.Verifier)}
+	if at.Purpose == purposeConfirm {
+		options = append(options, anew(p)...)
+	}
+	http.Redirect(w, r, conf.AuthCodeURL(at.State, options...), http.StatusSeeOther) //nolint:gosec // the issuer's address is configured
 	return nil
 }
+
+// anew asks an issuer not to be content with the session that it has. Google
+// knows max_age alone.
+func anew(p backup.SignInProvider) []oauth2.AuthCodeOption {
+	age := oauth2.SetAuthURLParam("max_age", "0")
+	if p.Issuer == "https://accounts.google.com" {
+		return []oauth2.AuthCodeOption{age}
+	}
+	return []oauth2.AuthCodeOption{age, oauth2.SetAuthURLParam("prompt", "login")}
+}
+
+// authSkew is how far an issuer's clock may be behind.
+const authSkew = time.Minute
 
 // finishOIDC is where issuers send browsers back to.
 func (s *Server) finishOIDC(w http.ResponseWriter, r *http.Request) error {
@@ -261,6 +280,7 @@ func (s *Server) identity(ctx context.Context, p backup.SignInProvider, at attem
 		Email  string `json:"email"`
 		User   string `json:"preferred_username"`
 		Name   string `json:"name"`
+		At     int64  `json:"auth_time"` // 0 if the issuer does not say
 	}
 	if err := verified.Claims(&claims); err != nil {
 		return id, fmt.Errorf("read the ID token: %w", err)
@@ -272,6 +292,8 @@ func (s *Server) identity(ctx context.Context, p backup.SignInProvider, at attem
 		return id, errors.New("the ID token names nobody (sub)")
 	case len(verified.Audience) > 1 && claims.Party != p.ClientID:
 		return id, errors.New("the ID token is for another party (azp)")
+	case at.Purpose == purposeConfirm && claims.At > 0 && time.Unix(claims.At, 0).Before(at.At.Add(-authSkew)):
+		return id, errors.New("the person did not sign in anew (auth_time)")
 	}
 	if p.ManyTenants() {
 		if err := trustedTenant(p, verified.Issuer, claims.Tenant); err != nil {
@@ -304,6 +326,8 @@ func trustedTenant(p backup.SignInProvider, issuer, tenant string) error {
 func (s *Server) identified(w http.ResponseWriter, r *http.Request, p backup.SignInProvider, at attempt, id backup.Identity) error {
 	ctx := r.Context()
 	switch at.Purpose {
+	case purposeConfirm:
+		return s.identityConfirmed(w, r, p, at, id)
 	case purposeConnect:
 		a := actor(r)
 		if a.Person.ID == "" || a.Person.ID != at.Person {
@@ -354,8 +378,8 @@ func (s *Server) identified(w http.ResponseWriter, r *http.Request, p backup.Sig
 // did not work.
 func (s *Server) oidcFailed(w http.ResponseWriter, r *http.Request, at attempt, text string) error {
 	switch at.Purpose {
-	case purposeConnect:
-		return s.redirect(w, r, "/account", text)
+	case purposeConnect, purposeConfirm:
+		return s.redirect(w, r, at.Next, text)
 	case purposeInvited:
 		v, err := s.setUpViewOf(r.Context(), at.Link)
 		if errors.Is(err, backup.ErrNotFound) {

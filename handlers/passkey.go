@@ -80,7 +80,7 @@ func (s *Server) challenge(w http.ResponseWriter, r *http.Request, session backu
 		return fmt.Errorf("encode the ceremony: %w", err)
 	}
 	values := map[string]string{ceremonyKey: string(data)}
-	for _, key := range []string{nextKey, flashKey} {
+	for _, key := range []string{nextKey, flashKey, pendingKey} {
 		if v := s.valueOf(r, key); v != "" {
 			values[key] = v
 		}
@@ -130,6 +130,12 @@ func (s *Server) addPasskey(w http.ResponseWriter, r *http.Request) error {
 	again := func(fields backup.FieldErrors) error {
 		return s.accountPage(w, r, http.StatusUnprocessableEntity, views.Account{Form: "passkey", PasskeyName: r.PostFormValue("name"), Fields: fields})
 	}
+	if r.PostFormValue("credential") == "" { // sent as it is, to be confirmed first
+		if err := s.keep(w, r, flashKey, "Thank you. Choose Add a passkey once more."); err != nil {
+			return err
+		}
+		return s.accountPage(w, r, http.StatusOK, views.Account{Form: "passkey", PasskeyName: r.PostFormValue("name")})
+	}
 	u, err := s.passkeyUser(r.Context(), actor(r).Person.ID)
 	if err != nil {
 		return err
@@ -165,9 +171,6 @@ func (s *Server) addPasskey(w http.ResponseWriter, r *http.Request) error {
 
 // removePasskey forgets a passkey.
 func (s *Server) removePasskey(w http.ResponseWriter, r *http.Request) error {
-	if ok, err := s.confirmed(w, r, "passkey-"+r.PathValue("passkey")); !ok {
-		return err
-	}
 	if err := s.Store.RemovePasskey(r.Context(), backup.PasskeyID(r.PathValue("passkey")), actor(r)); err != nil {
 		return err
 	}
@@ -182,15 +185,7 @@ func (s *Server) beginPasskeySignIn(w http.ResponseWriter, r *http.Request) erro
 	}
 	half := visitOf(r).half
 	if half.PersonID != "" {
-		u, err := s.passkeyUser(r.Context(), half.PersonID)
-		if err != nil {
-			return err
-		}
-		options, ceremony, err := s.passkeys.BeginLogin(u, webauthn.WithUserVerification(protocol.VerificationRequired))
-		if err != nil {
-			return fmt.Errorf("begin the sign-in of %s by passkey: %w", u.person.ID, err)
-		}
-		return s.challenge(w, r, half.ID, ceremony, options)
+		return s.challengePerson(w, r, half.ID, half.PersonID)
 	}
 	options, ceremony, err := s.passkeys.BeginDiscoverableLogin(webauthn.WithUserVerification(protocol.VerificationRequired))
 	if err != nil {
@@ -201,6 +196,19 @@ func (s *Server) beginPasskeySignIn(w http.ResponseWriter, r *http.Request) erro
 		return fmt.Errorf("start a half session: %w", err)
 	}
 	return s.challenge(w, r, id, ceremony, options)
+}
+
+// challengePerson says what a passkey of a person has to answer.
+func (s *Server) challengePerson(w http.ResponseWriter, r *http.Request, session backup.SessionID, person backup.PersonID) error {
+	u, err := s.passkeyUser(r.Context(), person)
+	if err != nil {
+		return err
+	}
+	options, ceremony, err := s.passkeys.BeginLogin(u, webauthn.WithUserVerification(protocol.VerificationRequired))
+	if err != nil {
+		return fmt.Errorf("ask for a passkey of %s: %w", person, err)
+	}
+	return s.challenge(w, r, session, ceremony, options)
 }
 
 // passkeySignIn checks what a passkey answered, and signs in. It proves the
@@ -226,18 +234,7 @@ func (s *Server) passkeySignIn(w http.ResponseWriter, r *http.Request) error {
 	if try.wait > 0 {
 		return again(http.StatusTooManyRequests, fmt.Sprintf("Too many passkeys were refused. Wait %d minutes and try again.", try.holdBack(w)))
 	}
-	ceremony, err := s.ceremony(w, r)
-	var user passkeyUser
-	var credential *webauthn.Credential
-	if err == nil {
-		var answer *protocol.ParsedCredentialAssertionData
-		if answer, err = protocol.ParseCredentialRequestResponseBody(bytes.NewReader([]byte(r.PostFormValue("credential")))); err == nil {
-			user, credential, err = s.answerPasskey(ctx, half.PersonID, ceremony, answer)
-		}
-	}
-	if err == nil && credential.Authenticator.CloneWarning {
-		err = errors.New("the passkey's counter went back: it may be a copy")
-	}
+	user, err := s.assertion(w, r, half.PersonID)
 	if err != nil {
 		s.Log.Warn("sign-in by passkey refused", "person", half.PersonID, "address", visitOf(r).address, "error", err)
 		who := half.PersonID
@@ -252,18 +249,39 @@ func (s *Server) passkeySignIn(w http.ResponseWriter, r *http.Request) error {
 	if err := s.worked(ctx, try); err != nil {
 		return err
 	}
-	data, err := json.Marshal(credential)
-	if err != nil {
-		return fmt.Errorf("encode the passkey: %w", err)
-	}
-	if err := s.Store.UsePasskey(ctx, user.person.ID, credential.ID, data); err != nil {
-		return fmt.Errorf("note the use of a passkey of %s: %w", user.person.ID, err)
-	}
 	how := "passkey"
 	if half.PersonID != "" {
 		how = "password and passkey"
 	}
 	return s.enter(w, r, backup.Session{PersonID: user.person.ID, Via: backup.ViaPasskey}, how, ownPath(next), flash)
+}
+
+// assertion checks what a passkey answered, of a person or, with "", of anybody,
+// and notes its use. With an error it returns whose it is, if that is known.
+func (s *Server) assertion(w http.ResponseWriter, r *http.Request, person backup.PersonID) (passkeyUser, error) {
+	ceremony, err := s.ceremony(w, r)
+	if err != nil {
+		return passkeyUser{}, err
+	}
+	answer, err := protocol.ParseCredentialRequestResponseBody(bytes.NewReader([]byte(r.PostFormValue("credential"))))
+	if err != nil {
+		return passkeyUser{}, fmt.Errorf("read the answer: %w", err)
+	}
+	user, credential, err := s.answerPasskey(r.Context(), person, ceremony, answer)
+	if err != nil {
+		return user, err
+	}
+	if credential.Authenticator.CloneWarning {
+		return user, errors.New("the passkey's counter went back: it may be a copy")
+	}
+	data, err := json.Marshal(credential)
+	if err != nil {
+		return user, fmt.Errorf("encode the passkey: %w", err)
+	}
+	if err := s.Store.UsePasskey(r.Context(), user.person.ID, credential.ID, data); err != nil {
+		return user, fmt.Errorf("note the use of a passkey of %s: %w", user.person.ID, err)
+	}
+	return user, nil
 }
 
 // answerPasskey finds whose passkey answered; person is "" if anybody may.

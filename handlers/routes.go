@@ -53,6 +53,11 @@ func (s *Server) routes() []route {
 		{public, "GET /api/v1/openapi.yaml", s.showAPIDescription},
 
 		{person, "GET /account", s.showAccount},
+		{person, "GET /account/confirm", s.showConfirm},
+		{person, "POST /account/confirm", s.confirm},
+		{person, "POST /account/confirm/passkey/begin", s.beginConfirmPasskey},
+		{person, "POST /account/confirm/passkey", s.confirmPasskey},
+		{person, "GET /account/confirm/providers/{provider}", s.startConfirm},
 		{person, "POST /account/password", s.changePassword},
 		{person, "GET /account/app", s.showApp},
 		{person, "POST /account/app", s.setUpApp},

@@ -63,6 +63,7 @@ type Server struct {
 	// ReplicaPlace is where workers keep a copy of the repository, "" for nowhere.
 	ReplicaPlace string
 
+	mux         *http.ServeMux
 	brand       brand
 	sessions    *sessionStore
 	browsers    browsers
@@ -92,6 +93,7 @@ func (s *Server) Handler() http.Handler {
 		s.Log.Error("passkeys can't be used", "error", err)
 	}
 	mux := http.NewServeMux()
+	s.mux = mux
 	mux.Handle("GET /static/{version}/{name}", static.Handler())
 	for _, route := range s.routes() {
 		mux.Handle(route.pattern, s.measured(route.pattern, s.serve(route)))
@@ -157,13 +159,21 @@ func (s *Server) serve(route route) http.Handler {
 		if err == nil {
 			var ok bool
 			if ok, err = s.allow(w, r, route.who); ok {
-				err = route.handle(w, r)
+				err = s.answer(w, r, route)
 			}
 		}
 		if err != nil {
 			s.fail(w, r, err)
 		}
 	})
+}
+
+// answer has a route handled, after a confirmation if it is guarded.
+func (s *Server) answer(w http.ResponseWriter, r *http.Request, route route) error {
+	if what, ok := guarded[route.pattern]; ok && !s.confirmed(r) {
+		return s.askConfirm(w, r, what)
+	}
+	return route.handle(w, r)
 }
 
 var errForm = errors.New("the form could not be read")

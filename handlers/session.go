@@ -137,12 +137,36 @@ func (s *sessionStore) start(w http.ResponseWriter, r *http.Request, fresh backu
 	if err != nil {
 		return "", err
 	}
+	return id, s.setCookie(w, secret, old.Options)
+}
+
+func (s *sessionStore) setCookie(w http.ResponseWriter, secret backup.Secret, options *sessions.Options) error {
 	value, err := securecookie.EncodeMulti(s.name, secret.Reveal(), s.codecs...)
 	if err != nil {
-		return "", fmt.Errorf("sign the cookie: %w", err)
+		return fmt.Errorf("sign the cookie: %w", err)
 	}
-	http.SetCookie(w, sessions.NewCookie(s.name, value, old.Options))
-	return id, nil
+	http.SetCookie(w, sessions.NewCookie(s.name, value, options))
+	return nil
+}
+
+// confirm notes in the session that its person proved who they are, and gives it
+// a new secret.
+func (s *sessionStore) confirm(w http.ResponseWriter, r *http.Request, by backup.Actor, how string) error {
+	session, err := s.Get(r, s.name)
+	if err != nil {
+		return err
+	}
+	row, ok := session.Values[rowKey].(backup.Session)
+	if !ok {
+		return backup.ErrNotFound
+	}
+	row.ConfirmedAt = time.Now()
+	secret, err := s.store.ConfirmSession(r.Context(), by, how, row.ConfirmedAt)
+	if err != nil {
+		return err
+	}
+	session.Values[rowKey] = row
+	return s.setCookie(w, secret, session.Options)
 }
 
 // touch notes that a session was used, at most once a minute.

@@ -16,6 +16,7 @@
   async function answer(form) {
     if (!window.PublicKeyCredential?.parseCreationOptionsFromJSON) throw new Error("this browser has no passkeys.");
     const asked = await fetch(form.dataset.begin, { method: "POST", headers: { Accept: "application/json" } });
+    if (asked.status === 403) return form.submit(); // the server asks first who it is, and keeps what was typed
     if (!asked.ok) throw new Error("the server did not answer. Reload the page.");
     const { publicKey } = await asked.json();
     const credential = form.dataset.passkey === "create"

@@ -63,29 +63,27 @@ func (s *Store) nextHead(chain string, last, next activityHead, kind string) (ac
 
 // sealActivity seals the chains of a database that is from before there were
 // seals, if they are unbroken.
-func (s *Store) sealActivity(ctx context.Context) error {
-	return s.inTx(ctx, func(tx *sql.Tx) error {
-		chains, err := collect(ctx, tx, scanValue[string], `SELECT chain FROM activity_heads WHERE sealed IS NULL`)
+func (s *Store) sealActivity(ctx context.Context, tx *sql.Tx) error {
+	chains, err := collect(ctx, tx, scanValue[string], `SELECT chain FROM activity_heads WHERE sealed IS NULL`)
+	if err != nil {
+		return fmt.Errorf("list activity chains: %w", err)
+	}
+	for _, chain := range chains {
+		head, _, err := followChain(ctx, tx, chain)
+		if errors.Is(err, ErrBroken) {
+			continue // it stays unsealed, which each check finds
+		}
 		if err != nil {
-			return fmt.Errorf("list activity chains: %w", err)
+			return err
 		}
-		for _, chain := range chains {
-			head, _, err := followChain(ctx, tx, chain)
-			if errors.Is(err, ErrBroken) {
-				continue // it stays unsealed, which each check finds
-			}
-			if err != nil {
-				return err
-			}
-			if head.sealed, err = s.seal(head.statement(), headPlace(chain)); err != nil {
-				return err
-			}
-			if err := execOne(ctx, tx, `UPDATE activity_heads SET sealed = $1 WHERE chain = $2`, head.sealed, chain); err != nil {
-				return fmt.Errorf("seal activity chain %s: %w", chain, err)
-			}
+		if head.sealed, err = s.seal(head.statement(), headPlace(chain)); err != nil {
+			return err
 		}
-		return nil
-	})
+		if err := execOne(ctx, tx, `UPDATE activity_heads SET sealed = $1 WHERE chain = $2`, head.sealed, chain); err != nil {
+			return fmt.Errorf("seal activity chain %s: %w", chain, err)
+		}
+	}
+	return nil
 }
 
 // ErrBroken says that an activity log was changed after it was written.

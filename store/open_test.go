@@ -3,11 +3,14 @@ package store_test
 import (
 	"bytes"
 	"database/sql"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/pressly/goose/v3"
 
 	"holdfast/backup"
 	"holdfast/store"
@@ -124,6 +127,62 @@ func TestOpenRefuses(t *testing.T) {
 				t.Errorf("error = %q does not name the file", err)
 			}
 		})
+	}
+}
+
+// TestAnUpgradeThatDiesBetweenLeavesNoBrokenLog takes a database back to before
+// activity logs were sealed, has the update die while it seals them, and starts
+// again.
+func TestAnUpgradeThatDiesBetweenLeavesNoBrokenLog(t *testing.T) {
+	ctx, path := t.Context(), filepath.Join(t.TempDir(), "holdfast.db")
+	st := storetest.At(t, path)
+	w := storetest.Fill(t, st)
+	st.Close()
+	raw, err := sql.Open("sqlite", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer raw.Close()
+	do := func(statements ...string) {
+		t.Helper()
+		for _, s := range statements {
+			if _, err := raw.ExecContext(ctx, s); err != nil {
+				t.Fatalf("%s: %v", s, err)
+			}
+		}
+	}
+	schema, err := goose.NewProvider(goose.DialectSQLite3, raw, os.DirFS("migrations"), goose.WithLogger(goose.NopLogger()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := schema.DownTo(ctx, 38); err != nil {
+		t.Fatal(err)
+	}
+	// The second log that is sealed is the last that happens.
+	do(`CREATE TABLE sealed_logs (n INTEGER)`, `CREATE TRIGGER crash BEFORE UPDATE ON activity_heads WHEN (SELECT count(*) FROM sealed_logs) = 1 BEGIN SELECT RAISE(ABORT, 'the power is gone'); END`,
+		`CREATE TRIGGER tally AFTER UPDATE ON activity_heads BEGIN INSERT INTO sealed_logs VALUES (1); END`)
+	_, err = store.Open(ctx, store.Config{URL: path, RootKey: storetest.RootKey})
+	if err == nil || !strings.Contains(err.Error(), "the power is gone") {
+		t.Fatalf("Open = %v, want it to die", err)
+	}
+	do(`DROP TRIGGER crash`, `DROP TRIGGER tally`, `DROP TABLE sealed_logs`)
+	for range 2 { // the start after it, and one more
+		st = storetest.At(t, path)
+		for _, org := range []backup.OrgID{w.Contoso.ID, w.Fabrikam.ID, ""} {
+			if n, err := st.VerifyActivity(ctx, w.Owner.Partner.ID, org); err != nil || n == 0 {
+				t.Errorf("the log of %q = %d, %v", org, n, err)
+			}
+		}
+		if err := st.RecordBy(ctx, w.Ada, w.Contoso.ID, "test", "after the update", ""); err != nil {
+			t.Fatal(err)
+		}
+		st.Close()
+	}
+	// A seal that is taken away later is not made anew.
+	do(`UPDATE activity_heads SET sealed = NULL WHERE chain = 'org/` + string(w.Contoso.ID) + `'`)
+	st = storetest.At(t, path)
+	if _, err := st.VerifyActivity(ctx, "", w.Contoso.ID); !errors.Is(err, store.ErrBroken) {
+		t.Errorf("without its seal = %v, want ErrBroken", err)
 	}
 }
 

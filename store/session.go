@@ -13,13 +13,13 @@ import (
 	"holdfast/backup"
 )
 
-const sessionColumns = `s.id, s.person_id, s.acting_id, s.created_at, s.seen_at, s.expires_at, s.address, s.agent, s.half, s.via`
+const sessionColumns = `s.id, s.person_id, s.acting_id, s.created_at, s.seen_at, s.expires_at, s.address, s.agent, s.half, s.via, s.confirmed_at`
 
 func scanSession(row scanner) (backup.Session, error) {
 	var v backup.Session
-	var created, seen, expires int64
-	err := row.Scan(&v.ID, &v.PersonID, &v.ActingID, &created, &seen, &expires, &v.Address, &v.Agent, &v.Half, &v.Via)
-	v.CreatedAt, v.SeenAt, v.ExpiresAt = moment(created), moment(seen), moment(expires)
+	var created, seen, expires, confirmed int64
+	err := row.Scan(&v.ID, &v.PersonID, &v.ActingID, &created, &seen, &expires, &v.Address, &v.Agent, &v.Half, &v.Via, &confirmed)
+	v.CreatedAt, v.SeenAt, v.ExpiresAt, v.ConfirmedAt = moment(created), moment(seen), moment(expires), moment(confirmed)
 	return v, err
 }
 
@@ -56,15 +56,35 @@ func createSession(ctx context.Context, q querier, v backup.Session) (backup.Ses
 	if v.Via == "" {
 		v.Via = backup.ViaPassword
 	}
-	secret := rand.Text() + rand.Text()
+	if !v.Half && v.PersonID != "" {
+		v.ConfirmedAt = v.CreatedAt
+	}
+	secret := newSessionSecret()
 	_, err := q.ExecContext(ctx, `
-		INSERT INTO web_sessions (id, secret_hash, person_id, created_at, seen_at, expires_at, address, agent, half, via)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`,
-		v.ID, hashToken(secret), v.PersonID, millis(v.CreatedAt), millis(v.CreatedAt), millis(v.ExpiresAt), clip(v.Address, 100), clip(v.Agent, 300), v.Half, v.Via)
+		INSERT INTO web_sessions (id, secret_hash, person_id, created_at, seen_at, expires_at, address, agent, half, via, confirmed_at)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)`,
+		v.ID, hashToken(secret), v.PersonID, millis(v.CreatedAt), millis(v.CreatedAt), millis(v.ExpiresAt), clip(v.Address, 100), clip(v.Agent, 300), v.Half, v.Via, millis(v.ConfirmedAt))
 	if err != nil {
 		return "", nil, fmt.Errorf("create session: %w", err)
 	}
 	return v.ID, backup.Secret(secret), nil
+}
+
+func newSessionSecret() string { return rand.Text() + rand.Text() }
+
+// ConfirmSession notes that by's person proved anew who they are, and records it;
+// how says by what. The session has a new secret afterwards, and the one before
+// opens nothing any more.
+func (s *Store) ConfirmSession(ctx context.Context, by backup.Actor, how string, now time.Time) (backup.Secret, error) {
+	secret := newSessionSecret()
+	err := s.inTx(ctx, func(tx *sql.Tx) error {
+		if err := execOne(ctx, tx, `UPDATE web_sessions SET secret_hash = $1, confirmed_at = $2 WHERE id = $3 AND person_id = $4 AND half = FALSE`,
+			hashToken(secret), millis(now), by.Session, by.Person.ID); err != nil {
+			return fmt.Errorf("confirm session: %w", err)
+		}
+		return s.record(ctx, tx, by, by.HomeOrg(), "session.confirm", by.Person.Email, "by "+how)
+	})
+	return backup.Secret(secret), err
 }
 
 // SessionBySecret returns the session of a cookie and the values kept with it.
@@ -72,9 +92,9 @@ func (s *Store) SessionBySecret(ctx context.Context, secret string) (backup.Sess
 	var data []byte
 	v, err := one(ctx, s.read, func(row scanner) (backup.Session, error) {
 		var v backup.Session
-		var created, seen, expires int64
-		err := row.Scan(&v.ID, &v.PersonID, &v.ActingID, &created, &seen, &expires, &v.Address, &v.Agent, &v.Half, &v.Via, &data)
-		v.CreatedAt, v.SeenAt, v.ExpiresAt = moment(created), moment(seen), moment(expires)
+		var created, seen, expires, confirmed int64
+		err := row.Scan(&v.ID, &v.PersonID, &v.ActingID, &created, &seen, &expires, &v.Address, &v.Agent, &v.Half, &v.Via, &confirmed, &data)
+		v.CreatedAt, v.SeenAt, v.ExpiresAt, v.ConfirmedAt = moment(created), moment(seen), moment(expires), moment(confirmed)
 		return v, err
 	}, `SELECT `+sessionColumns+`, s.data FROM web_sessions s WHERE s.secret_hash = $1 AND s.expires_at > $2`,
 		hashToken(secret), millis(time.Now()))

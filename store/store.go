@@ -81,24 +81,36 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 
 // prepare migrates and loads the keyset.
 func (s *Store) prepare(ctx context.Context, cfg Config) error {
-	before, err := s.migrate(ctx)
+	err := s.migrate(ctx, cfg.RootKey)
 	if err != nil {
 		return s.openError(cfg.URL, err)
 	}
 	if s.queue, err = river.NewClient(s.driver, &river.Config{Logger: discardLog}); err != nil {
 		return fmt.Errorf("open the job queue: %w", err)
 	}
-	if err := s.loadKeyset(ctx, cfg.RootKey); err != nil {
-		return err
-	}
-	if before > 0 && before < schemaOfSeals {
-		return s.sealActivity(ctx)
-	}
-	return nil
+	return s.loadKeyset(ctx, cfg.RootKey)
 }
 
-// schemaOfSeals is the schema from which on the ends of activity logs are sealed.
-const schemaOfSeals = 39
+// sealsMigration is the migration that seals the ends of activity logs. It is
+// done here, since it needs the keyset: the column and the seals are one
+// transaction, so that a crash leaves both or neither.
+const (
+	sealsMigration = 39
+	sealsFile      = "0039_activity_seals.sql"
+)
+
+// addSeals does the migration of sealsFile and seals the logs that there are.
+func (s *Store) addSeals(ctx context.Context, tx *sql.Tx) error {
+	text, err := fs.ReadFile(migrations, "migrations/"+sealsFile)
+	if err != nil {
+		return fmt.Errorf("read the migration: %w", err)
+	}
+	up, _, _ := strings.Cut(string(text), "-- +goose Down")
+	if _, err := tx.ExecContext(ctx, up); err != nil {
+		return fmt.Errorf("add the column of seals: %w", err)
+	}
+	return s.sealActivity(ctx, tx)
+}
 
 // sqlitePragmas are set on every pooled connection; busy_timeout comes first,
 // since the others may already meet a lock.
@@ -149,44 +161,47 @@ func (s *Store) openPostgres(ctx context.Context, dsn string) error {
 // errNewer says that the schema is of a later version of Holdfast.
 var errNewer = errors.New("newer schema")
 
-// migrate brings the schema up to date and returns the version that it had, 0
-// for a new database.
-func (s *Store) migrate(ctx context.Context) (before int64, err error) {
+// migrate brings the schema up to date.
+func (s *Store) migrate(ctx context.Context, rootKey []byte) error {
 	folder, err := fs.Sub(migrations, "migrations")
 	if err != nil {
-		return 0, fmt.Errorf("read the migrations: %w", err)
+		return fmt.Errorf("read the migrations: %w", err)
 	}
 	name := goose.DialectSQLite3
 	if s.dialect == dialectPostgres {
 		name = goose.DialectPostgres
 	}
-	provider, err := goose.NewProvider(name, s.db, folder, goose.WithLogger(goose.NopLogger()))
+	provider, err := goose.NewProvider(name, s.db, folder, goose.WithLogger(goose.NopLogger()),
+		goose.WithExcludeNames([]string{sealsFile}), goose.WithGoMigrations(goose.NewGoMigration(sealsMigration, &goose.GoFunc{RunTx: s.addSeals}, nil)))
 	if err != nil {
-		return 0, fmt.Errorf("read the migrations: %w", err)
+		return fmt.Errorf("read the migrations: %w", err)
 	}
 	have, want, err := provider.GetVersions(ctx)
 	if err != nil {
-		return 0, fmt.Errorf("read the schema's version: %w", err)
+		return fmt.Errorf("read the schema's version: %w", err)
 	}
 	if have > want {
-		return 0, fmt.Errorf("schema %d, this program knows %d: %w", have, want, errNewer)
+		return fmt.Errorf("schema %d, this program knows %d: %w", have, want, errNewer)
 	}
 	if have == 0 {
-		if err := s.mustBeEmpty(ctx); err != nil {
-			return 0, err
-		}
+		err = s.mustBeEmpty(ctx)
+	} else if have < sealsMigration {
+		err = s.loadKeyset(ctx, rootKey)
+	}
+	if err != nil {
+		return err
 	}
 	if _, err := provider.Up(ctx); err != nil {
-		return 0, fmt.Errorf("migrate: %w", err)
+		return fmt.Errorf("migrate: %w", err)
 	}
 	jobs, err := rivermigrate.New(s.driver, &rivermigrate.Config{Logger: discardLog})
 	if err != nil {
-		return 0, fmt.Errorf("prepare the job queue: %w", err)
+		return fmt.Errorf("prepare the job queue: %w", err)
 	}
 	if _, err := jobs.Migrate(ctx, rivermigrate.DirectionUp, nil); err != nil {
-		return 0, fmt.Errorf("migrate the job queue: %w", err)
+		return fmt.Errorf("migrate the job queue: %w", err)
 	}
-	return have, nil
+	return nil
 }
 
 // errForeign says that the database has tables, and none of them ours.

@@ -14,6 +14,18 @@ type Factor struct {
 	Wrong    string
 }
 
+// Confirm asks somebody to prove anew who they are.
+type Confirm struct {
+	ID        string // of what waits
+	What      string // that waits, in words
+	Back      string // page without it
+	Password  bool   // the ways that the person has
+	App       bool
+	Passkey   bool
+	Providers []backup.SignInProvider
+	Fields    backup.FieldErrors
+}
+
 // Account is a person's own account.
 type Account struct {
 	Factors      backup.Factors
@@ -23,7 +35,7 @@ type Account struct {
 	Missing      bool                    // a second factor has to be set up first
 	PasskeysWork bool                    // at the portal's address
 	Codes        []string                // recovery codes, shown once
-	Form         string                  // the form that came back: password, app, codes, passkey
+	Form         string                  // the form that came back: password, passkey
 	PasskeyName  string
 	Fields       backup.FieldErrors
 	Now          time.Time

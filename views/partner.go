@@ -205,7 +205,7 @@ var activityNames = map[string]string{ //nolint:gosec // names of actions, one o
 	"factor.totp_on": "Set up an authenticator app", "factor.totp_off": "Removed the authenticator app", "factor.recovery_codes": "Made recovery codes",
 	"factor.passkey_on": "Added a passkey", "factor.passkey_off": "Removed a passkey", "organization.require_factor": "Changed the need of a second factor",
 	"provider.add": "Added a sign-in provider", "provider.remove": "Removed a sign-in provider", "identity.add": "Connected a sign-in provider", "identity.remove": "Disconnected a sign-in provider",
-	"session.end": "Signed out another browser", "session.end_all": "Signed out all other browsers",
+	"session.confirm": "Confirmed who they are", "session.end": "Signed out another browser", "session.end_all": "Signed out all other browsers",
 	"mail.save": "Changed the outgoing mail", "notifications.save": "Changed the notifications",
 	"authorization.flow": "Chose who makes the custom role", "script.download": "Downloaded the PowerShell script", "activity.export": "Exported the activity",
 	"token.create": "Made an API token", "token.revoke": "Revoked an API token",

@@ -14,22 +14,24 @@ import (
 // seenElsewhere are the routes that the crawl below cannot reach or that are no
 // pages, and why.
 var seenElsewhere = map[string]string{
-	"GET /{$}":                            "leads on",
-	"GET /healthz":                        "text",
-	"GET /readyz":                         "text",
-	"GET /api/v1/openapi.yaml":            "a file",
-	"GET /branding/{version}/{file}":      "a file",
-	"GET /sign-in/factor":                 "TestBrowserSecondFactors",
-	"GET /sign-in/oidc/{provider}":        "leads to an issuer",
-	"GET /sign-in/oidc/callback":          "leads on",
-	"GET /set-up/{token}/oidc/{provider}": "leads to an issuer",
-	"GET /account/providers/{provider}":   "leads to an issuer",
-	"GET /setup":                          "TestBrowserWalksTheWholePath",
-	"GET /setup/callback":                 "leads on",
-	"GET /setup/progress":                 "part of a page",
-	"GET /setup/device":                   "part of a page",
-	"GET /setup/script":                   "a file",
-	"GET /setup/abandon":                  "TestBrowserManualFlow",
+	"GET /{$}":                                  "leads on",
+	"GET /healthz":                              "text",
+	"GET /readyz":                               "text",
+	"GET /api/v1/openapi.yaml":                  "a file",
+	"GET /branding/{version}/{file}":            "a file",
+	"GET /sign-in/factor":                       "TestBrowserSecondFactors",
+	"GET /sign-in/oidc/{provider}":              "leads to an issuer",
+	"GET /sign-in/oidc/callback":                "leads on",
+	"GET /set-up/{token}/oidc/{provider}":       "leads to an issuer",
+	"GET /account/providers/{provider}":         "leads to an issuer",
+	"GET /account/confirm":                      "TestBrowserSecondFactors",
+	"GET /account/confirm/providers/{provider}": "leads to an issuer",
+	"GET /setup":                                "TestBrowserWalksTheWholePath",
+	"GET /setup/callback":                       "leads on",
+	"GET /setup/progress":                       "part of a page",
+	"GET /setup/device":                         "part of a page",
+	"GET /setup/script":                         "a file",
+	"GET /setup/abandon":                        "TestBrowserManualFlow",
 	"GET /partner/organizations/{id}/connections/{connection}/revert": "TestBrowserMigrates",
 	"GET /settings/credentials/{connection}/migrate":                  "TestBrowserMigrates",
 	"GET /browse/{mailbox}/items/{item}":                              "TestBrowserWalksTheWholePath",
@@ -53,7 +55,7 @@ var seenElsewhere = map[string]string{
 }
 
 // noPage are addresses that answer with a file or lead out of the portal.
-var noPage = regexp.MustCompile(`/(download|export|script|proof\.json|live|preview|openapi\.yaml)$|/oidc/|^/account/providers/|^/branding/|^/static/|^/setup`)
+var noPage = regexp.MustCompile(`/(download|export|script|proof\.json|live|preview|openapi\.yaml)$|/oidc/|^/account/providers/|^/account/confirm/providers/|^/branding/|^/static/|^/setup`)
 
 // crawl visits every kind of page that links lead to, once for all crawls.
 type crawl struct {
