@@ -42,6 +42,10 @@
 //     administrator gives it for restores, and it is given back after them.
 //   - Upkeep: work on an organization's repository: restore tests and checks.
 //   - Damage: something in the repository that is not what was written.
+//   - Copy: the repository once more, in another place; repair takes from it
+//     what is damaged.
+//   - Catalog: what is where in the repository, in the database; rebuild makes
+//     it anew.
 //   - Export: messages as a file for a person, made in the background and kept
 //     encrypted until it expires.
 //   - Activity: what was done, by whom, for whom; append-only.

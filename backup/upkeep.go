@@ -12,10 +12,12 @@ const (
 	UpkeepStructure    UpkeepKind = "structure"     // everything that the snapshots name is there with its length
 	UpkeepData         UpkeepKind = "data"          // packs are hashed and opened, each when it is its turn
 	UpkeepAll          UpkeepKind = "all"           // every pack is opened and every message restored, on demand
+	UpkeepRepair       UpkeepKind = "repair"        // damaged objects are put back from the copy of the repository, on demand
+	UpkeepRebuild      UpkeepKind = "rebuild"       // the catalog is made anew from the repository, on demand
 )
 
 // UpkeepKinds lists all of them in the order in which pages show them.
-var UpkeepKinds = []UpkeepKind{UpkeepProveItem, UpkeepProveMailbox, UpkeepStructure, UpkeepData, UpkeepAll}
+var UpkeepKinds = []UpkeepKind{UpkeepProveItem, UpkeepProveMailbox, UpkeepStructure, UpkeepData, UpkeepAll, UpkeepRepair, UpkeepRebuild}
 
 // UpkeepPlanned are the kinds that are done by themselves, with the time
 // between two of them.
@@ -57,6 +59,7 @@ type Upkeep struct {
 	Bytes     int64     // of them
 	Damaged   int64     // of them
 	Problem   Problem   // why it could not be done
+	Step      string    // how far it came, for work that goes on there after an interruption
 }
 
 // Busy says that it waits for a worker or runs.
@@ -81,7 +84,8 @@ type Damage struct {
 
 // ProblemDamage is what people read when a check found damage.
 const ProblemDamage = "A check found damage in the backup storage. What is damaged is listed by name; everything else can be restored. " +
-	"Whoever runs this Holdfast should check the disk or bucket, and copy damaged objects back from a replica or another copy, under the same names. The next check finds that they are whole."
+	"Whoever runs this Holdfast should check the disk or bucket, and then choose Repair on the Storage page, which puts damaged objects back from the copy of the storage; " +
+	"from any other copy they can be put back under the same names. The next check finds that they are whole."
 
 // How often the data of a pack is looked at, at least. A check looks sooner at
 // some of them, so that not all are due on the same day.

@@ -113,6 +113,8 @@ func (s *Server) routes() []route {
 		{owner, "GET /partner/settings/storage", s.showStorage},
 		{owner, "GET /partner/settings/storage/checks", s.showChecks},
 		{owner, "POST /partner/settings/storage/{id}/check", s.checkNow},
+		{owner, "POST /partner/settings/storage/{id}/repair", s.repairNow},
+		{owner, "POST /partner/settings/storage/{id}/rebuild", s.rebuildNow},
 		{owner, "POST /partner/settings/storage", s.saveRecovery},
 		{partner, "GET /partner/support", s.showSupport},
 		{owner, "GET /partner/tokens", s.showTokens},

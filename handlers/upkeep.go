@@ -91,6 +91,16 @@ func (s *Server) checkNow(w http.ResponseWriter, r *http.Request) error {
 	return s.askUpkeep(w, r, backup.UpkeepAll, "The check of %s starts now. It opens everything and restores every message to nowhere, and may take hours.")
 }
 
+// repairNow has damaged objects of an organization put back from the copy.
+func (s *Server) repairNow(w http.ResponseWriter, r *http.Request) error {
+	return s.askUpkeep(w, r, backup.UpkeepRepair, "The repair of %s starts now. It takes what is damaged from the copy of the storage, and looks at it again.")
+}
+
+// rebuildNow has the catalog of an organization made anew.
+func (s *Server) rebuildNow(w http.ResponseWriter, r *http.Request) error {
+	return s.askUpkeep(w, r, backup.UpkeepRebuild, "The catalog of %s is made anew now. Until it is, its mailboxes show only in part.")
+}
+
 // askUpkeep has work of a kind done for the organization that the address names.
 func (s *Server) askUpkeep(w http.ResponseWriter, r *http.Request, kind backup.UpkeepKind, flash string) error {
 	org, err := s.organization(r)

@@ -1,6 +1,7 @@
 package handlers_test
 
 import (
+	"errors"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -122,5 +123,69 @@ func TestChecksAreAskedForOnTheStoragePage(t *testing.T) {
 	}
 	if res, _ := p.as(samMail).post(path, nil); res.StatusCode != http.StatusForbidden {
 		t.Errorf("check asked for by support = %d, want 403", res.StatusCode)
+	}
+}
+
+// TestRepairAndRebuildAreAskedFor walks both buttons of the storage page, and
+// what it says after them.
+func TestRepairAndRebuildAreAskedFor(t *testing.T) {
+	p := newPortal(t)
+	p.connect("Contoso Dental", account{name: "Adele", status: backup.StatusProtected})
+	org, ctx := p.orgs["Contoso Dental"].ID, t.Context()
+	page := "/partner/settings/storage"
+	_, doc := p.as(danaMail).get(page)
+	if doc.Find(`form[action$="/repair"]`).Length() != 0 {
+		t.Error("repair is offered where nothing is damaged")
+	}
+	if err := p.store.NoteDamage(ctx, backup.Damage{OrgID: org, Object: "t/x/d/00/00", How: "its bytes are not those that were written"}); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		kind                 backup.UpkeepKind
+		waits, runs, problem string
+		ended                backup.Upkeep
+		after                string
+	}{
+		{backup.UpkeepRepair, "Repair starts as soon as a worker is free", "Repair: 2 of 7", "Repair could not be done. No copy.",
+			backup.Upkeep{State: backup.UpkeepDamaged, Counted: 6, Damaged: 1}, "6 objects put back; the copy could not help with 1 damage"},
+		{backup.UpkeepRebuild, "Rebuild of the catalog starts as soon as a worker is free", "Rebuild of the catalog: 2 of 7 mailboxes", "Rebuild of the catalog could not be done. No copy.",
+			backup.Upkeep{State: backup.UpkeepOK, Counted: 7}, "Catalog made anew"},
+	} {
+		path := page + "/" + string(org) + "/" + string(c.kind)
+		if _, doc = p.as(danaMail).get(page); doc.Find(`form[action="`+path+`"] button`).Length() != 1 {
+			t.Errorf("%s is not offered", c.kind)
+		}
+		if res, _ := p.as(samMail).post(path, nil); res.StatusCode != http.StatusForbidden {
+			t.Errorf("%s asked for by support = %d, want 403", c.kind, res.StatusCode)
+		}
+		if res, _ := p.as(danaMail).post(page+"/NOBODY/"+string(c.kind), nil); res.StatusCode != http.StatusNotFound {
+			t.Errorf("%s of an unknown organization = %d, want 404", c.kind, res.StatusCode)
+		}
+		if res, _ := p.as(danaMail).post(path, nil); res.StatusCode != http.StatusSeeOther {
+			t.Fatalf("POST %s = %d", path, res.StatusCode)
+		}
+		_, doc = p.as(danaMail).get(page)
+		says(t, doc, c.waits)
+		finish := func(u backup.Upkeep) {
+			t.Helper()
+			u.OrgID, u.Kind, u.EndedAt = org, c.kind, time.Now()
+			if err := errors.Join(p.store.StartUpkeep(ctx, org, c.kind), p.store.BeatUpkeep(ctx, org, c.kind, 2, 7)); err != nil {
+				t.Fatal(err)
+			}
+			_, doc = p.as(danaMail).get(page + "/checks")
+			says(t, doc, c.runs)
+			if err := p.store.FinishUpkeep(ctx, u); err != nil {
+				t.Fatal(err)
+			}
+			_, doc = p.as(danaMail).get(page)
+		}
+		finish(backup.Upkeep{State: backup.UpkeepFailed, Problem: backup.Problem{Kind: backup.ProblemRepository, Text: "No copy."}})
+		says(t, doc, c.problem)
+		_, status := p.as(adeleMail).get("/status")
+		if strings.Contains(text(status.Selection), "No copy.") {
+			t.Errorf("the organization reads why %s could not be done", c.kind)
+		}
+		finish(c.ended)
+		says(t, doc, c.after)
 	}
 }

@@ -172,6 +172,7 @@ func TestAnotherOrganizationReachesNothing(t *testing.T) {
 				return st.AskUpkeep(ctx, stranger, v.w.Contoso.ID, backup.UpkeepProveItem, by)
 			},
 			"BeatUpkeep": func(ctx context.Context) error { return st.BeatUpkeep(ctx, me, backup.UpkeepProveItem, 1, 2) },
+			"StepUpkeep": func(ctx context.Context) error { return st.StepUpkeep(ctx, me, backup.UpkeepProveItem, "stolen") },
 			"FinishUpkeep": func(ctx context.Context) error {
 				return st.FinishUpkeep(ctx, backup.Upkeep{OrgID: me, Kind: backup.UpkeepProveItem})
 			},

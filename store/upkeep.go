@@ -13,14 +13,14 @@ import (
 )
 
 const upkeepColumns = `u.org_id, u.kind, u.state, u.asked_at, u.started_at, u.beat_at, u.ended_at, u.ok_at, u.next_at, u.done, u.total,
-	u.mailbox_id, u.counted, u.counted_bytes, u.damaged, u.problem`
+	u.mailbox_id, u.counted, u.counted_bytes, u.damaged, u.problem, u.step`
 
 func scanUpkeep(row scanner) (backup.Upkeep, error) {
 	var u backup.Upkeep
 	var asked, started, beat, ended, ok, next int64
 	var problem string
 	err := row.Scan(&u.OrgID, &u.Kind, &u.State, &asked, &started, &beat, &ended, &ok, &next, &u.Done, &u.Total,
-		&u.MailboxID, &u.Counted, &u.Bytes, &u.Damaged, &problem)
+		&u.MailboxID, &u.Counted, &u.Bytes, &u.Damaged, &problem, &u.Step)
 	u.AskedAt, u.StartedAt, u.BeatAt, u.EndedAt, u.OKAt, u.NextAt = moment(asked), moment(started), moment(beat), moment(ended), moment(ok), moment(next)
 	u.Problem = problemOf(problem)
 	return u, err
@@ -64,7 +64,7 @@ func (s *Store) AskUpkeep(ctx context.Context, partner backup.PartnerID, org bac
 		now := millis(time.Now())
 		err = execOne(ctx, tx, `
 			INSERT INTO upkeep (org_id, kind, state, asked_at) VALUES ($1, $2, 'waiting', $3)
-			ON CONFLICT (org_id, kind) DO UPDATE SET state = 'waiting', asked_at = excluded.asked_at, done = 0, total = 0
+			ON CONFLICT (org_id, kind) DO UPDATE SET state = 'waiting', asked_at = excluded.asked_at, done = 0, total = 0, step = ''
 			WHERE upkeep.state <> 'running' AND (upkeep.state <> 'waiting' OR upkeep.asked_at = 0)`, org, kind, now)
 		if errors.Is(err, backup.ErrNotFound) {
 			return fmt.Errorf("%s of organization %s is under way: %w", kind, org, backup.ErrConflict)
@@ -97,6 +97,15 @@ func (s *Store) BeatUpkeep(ctx context.Context, org backup.OrgID, kind backup.Up
 		millis(time.Now()), done, total, org, kind)
 }
 
+// StepUpkeep writes that work came to a step, from which it goes on after an
+// interruption.
+func (s *Store) StepUpkeep(ctx context.Context, org backup.OrgID, kind backup.UpkeepKind, step string) error {
+	if err := execOne(ctx, s.db, `UPDATE upkeep SET step = $1 WHERE org_id = $2 AND kind = $3 AND state = 'running'`, step, org, kind); err != nil {
+		return fmt.Errorf("keep the step of upkeep: %w", err)
+	}
+	return nil
+}
+
 // FinishUpkeep writes how work ended: state, counters, problem and when it is
 // due next.
 func (s *Store) FinishUpkeep(ctx context.Context, u backup.Upkeep) error {
@@ -106,7 +115,7 @@ func (s *Store) FinishUpkeep(ctx context.Context, u backup.Upkeep) error {
 	}
 	err := execOne(ctx, s.db, `
 		UPDATE upkeep SET state = $1, asked_at = 0, ended_at = $2, ok_at = CASE WHEN CAST($3 AS BIGINT) > 0 THEN $3 ELSE ok_at END, next_at = $4,
-			mailbox_id = $5, counted = $6, counted_bytes = $7, damaged = $8, problem = $9
+			mailbox_id = $5, counted = $6, counted_bytes = $7, damaged = $8, problem = $9, step = ''
 		WHERE org_id = $10 AND kind = $11`,
 		u.State, millis(u.EndedAt), ok, millis(u.NextAt), u.MailboxID, u.Counted, u.Bytes, u.Damaged, problemText(u.Problem), u.OrgID, u.Kind)
 	if err != nil {

@@ -58,13 +58,15 @@ func (p Proven) trouble() string {
 var upkeepNames = map[backup.UpkeepKind]string{
 	backup.UpkeepProveItem: "Restore test of a message", backup.UpkeepProveMailbox: "Restore test of a mailbox",
 	backup.UpkeepStructure: "Check of the structure", backup.UpkeepData: "Check of the data", backup.UpkeepAll: "Check of everything",
+	backup.UpkeepRepair: "Repair", backup.UpkeepRebuild: "Rebuild of the catalog",
 }
 
-// failedUpkeep are those that could not be done, for people to read why.
+// failedUpkeep are checks that could not be done, for people to read why. Repair
+// and rebuild are for whoever asked for them.
 func failedUpkeep(list map[backup.UpkeepKind]backup.Upkeep) []backup.Upkeep {
 	var failed []backup.Upkeep
 	for _, kind := range backup.UpkeepKinds {
-		if u := list[kind]; u.State == backup.UpkeepFailed && !u.Problem.IsZero() {
+		if u := list[kind]; u.State == backup.UpkeepFailed && !u.Problem.IsZero() && kind != backup.UpkeepRepair && kind != backup.UpkeepRebuild {
 			failed = append(failed, u)
 		}
 	}
@@ -124,11 +126,24 @@ func shareText(part, all int64) string {
 	return strconv.FormatInt(part*100/all, 10) + " % of " + bytesText(all)
 }
 
+// repaired says how the last repair ended, "" if there was none.
+func repaired(u backup.Upkeep) string {
+	switch {
+	case u.EndedAt.IsZero() || u.State == backup.UpkeepFailed:
+		return ""
+	case u.Damaged > 0:
+		return plural(u.Counted, "object", "objects") + " put back; the copy could not help with " + plural(u.Damaged, "damage", "damages")
+	}
+	return plural(u.Counted, "object", "objects") + " put back"
+}
+
 // upkeepProgress says how far work is.
 func upkeepProgress(u backup.Upkeep) string {
 	switch {
 	case u.State == backup.UpkeepWaiting:
 		return upkeepNames[u.Kind] + " starts as soon as a worker is free"
+	case u.Kind == backup.UpkeepRebuild && u.Total > 0:
+		return upkeepNames[u.Kind] + ": " + thousands(u.Done) + " of " + plural(u.Total, "mailbox", "mailboxes")
 	case u.Total > 0 && u.Done >= u.Total:
 		return upkeepNames[u.Kind] + ": " + thousands(u.Done) + " done, comparing messages"
 	case u.Total > 0:

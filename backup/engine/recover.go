@@ -8,6 +8,8 @@ import (
 	"maps"
 	"runtime"
 	"slices"
+	"sync"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -44,16 +46,36 @@ func (e *Engine) Recover(ctx context.Context) error {
 	return nil
 }
 
-// Rebuild makes the catalog of an organization anew from the repository. While
-// it works, the organization's backups show only in part. It goes on past
-// mailboxes that can't be read and returns their errors together.
+// Rebuild makes the catalog of an organization anew from the repository: it is
+// cleared and refilled.
 func (e *Engine) Rebuild(ctx context.Context, org backup.OrgID) error {
-	sources, err := e.Repo.Sources(ctx, string(org))
-	if err != nil {
+	if err := e.Clear(ctx, org); err != nil {
+		return err
+	}
+	return e.Refill(ctx, org, nil)
+}
+
+// Clear forgets everything about an organization in the catalog, once it is
+// known that the repository can be asked. Refill has to follow.
+func (e *Engine) Clear(ctx context.Context, org backup.OrgID) error {
+	if _, err := e.Repo.Sources(ctx, string(org)); err != nil {
 		return e.problem(ctx, fromRepository(err))
 	}
 	if err := e.Catalog.ClearCatalog(ctx, org); err != nil {
 		return fmt.Errorf("clear the catalog: %w", err)
+	}
+	return nil
+}
+
+// Refill takes into the catalog what it lacks of an organization's snapshots.
+// While it works, the organization's backups show only in part. It goes on past
+// mailboxes that can't be read and returns their errors together; called again
+// it goes on where it was ended. Progress, if it is not nil, is told after each
+// mailbox, one after the other; an error of it ends the work.
+func (e *Engine) Refill(ctx context.Context, org backup.OrgID, progress func(done, total int) error) error {
+	sources, err := e.Repo.Sources(ctx, string(org))
+	if err != nil {
+		return e.problem(ctx, fromRepository(err))
 	}
 	var errs []error
 	gone, err := e.Repo.AllExpired(ctx, string(org))
@@ -69,20 +91,27 @@ func (e *Engine) Rebuild(ctx context.Context, org backup.OrgID) error {
 			errs = append(errs, e.addOtherPacks(ctx, org, g.Source))
 		}
 	}
-	return e.problem(ctx, errors.Join(append(errs, e.recoverAll(ctx, org, sources))...))
+	return e.problem(ctx, errors.Join(append(errs, e.recoverAll(ctx, org, sources, progress))...))
 }
 
 // recoverAll brings the catalog of several mailboxes up to the repository: some
 // are read and decoded while another is written.
-func (e *Engine) recoverAll(ctx context.Context, org backup.OrgID, sources []string) error {
-	var g errgroup.Group
+func (e *Engine) recoverAll(ctx context.Context, org backup.OrgID, sources []string, progress func(done, total int) error) error {
+	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(runtime.GOMAXPROCS(0))
 	errs := make([]error, len(sources))
+	var mu sync.Mutex
+	done := 0
 	for i, source := range sources {
 		g.Go(func() error {
 			mailbox := backup.MailboxID(source)
 			if err := e.recoverOne(ctx, org, mailbox); err != nil {
 				errs[i] = fmt.Errorf("mailbox %s: %w", mailbox, err)
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			if done++; progress != nil {
+				return progress(done, len(sources))
 			}
 			return nil
 		})
@@ -94,12 +123,29 @@ func (e *Engine) recoverOne(ctx context.Context, org backup.OrgID, mailbox backu
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	release, err := e.acquire(mailbox)
+	release, err := e.await(ctx, mailbox)
 	if err != nil {
 		return err
 	}
 	defer release()
 	return e.recoverMailbox(ctx, org, mailbox)
+}
+
+// await is acquire for who can wait. A run that is under way ends soon: what it
+// commits next does not follow a catalog that was cleared.
+func (e *Engine) await(ctx context.Context, mailbox backup.MailboxID) (release func(), err error) {
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		if release, err = e.acquire(mailbox); err == nil {
+			return release, nil
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-tick.C:
+		}
+	}
 }
 
 // recoverMailbox takes in the commits of a mailbox that follow the catalog's.

@@ -29,8 +29,8 @@ func (*upkeep) Timeout(*river.Job[backup.UpkeepJob]) time.Duration { return -1 }
 // Work implements river.Worker.
 func (w *upkeep) Work(ctx context.Context, job *river.Job[backup.UpkeepJob]) error {
 	_, err := w.Upkeep(ctx, job.Args.OrgID, job.Args.Work, nil)
-	if errors.Is(err, backup.ErrNotFound) {
-		return nil // the organization has nothing to look at, or is gone
+	if errors.Is(err, backup.ErrNotFound) || errors.Is(err, backup.ErrConflict) {
+		return nil // the organization has nothing to look at, is gone, or its catalog is made anew: the schedule asks again
 	}
 	if err != nil {
 		return river.JobCancel(fmt.Errorf("%s of organization %s: %w", job.Args.Work, job.Args.OrgID, err))
@@ -61,11 +61,14 @@ var works = map[backup.UpkeepKind]func(*task, context.Context) error{
 	backup.UpkeepStructure:    (*task).checkStructure,
 	backup.UpkeepData:         (*task).checkData,
 	backup.UpkeepAll:          (*task).checkAll,
+	backup.UpkeepRepair:       (*task).repair,
+	backup.UpkeepRebuild:      (*task).rebuild,
 }
 
 // Upkeep does work of a kind on an organization's repository and keeps how it
 // went. report, if it is not nil, is told the progress now and then. It returns
-// backup.ErrNotFound if there is nothing to work at.
+// backup.ErrNotFound if there is nothing to work at, and backup.ErrConflict if the
+// work has to wait for a rebuild of the catalog.
 func (r *Runner) Upkeep(ctx context.Context, org backup.OrgID, kind backup.UpkeepKind, report func(backup.Upkeep)) (backup.Upkeep, error) {
 	work, ok := works[kind]
 	if !ok {
@@ -78,7 +81,17 @@ func (r *Runner) Upkeep(ctx context.Context, org backup.OrgID, kind backup.Upkee
 	if err := r.Store.StartUpkeep(ctx, org, kind); err != nil {
 		return t.u, err
 	}
-	err := work(t, ctx)
+	kinds, err := r.Store.Upkeeps(ctx, org)
+	if err != nil {
+		return t.u, err
+	}
+	if kind != backup.UpkeepRebuild && kinds[backup.UpkeepRebuild].Step != "" {
+		// What the catalog does not lead to yet would look damaged.
+		err := fmt.Errorf("%s waits until the catalog of organization %s is made anew: %w", kind, org, backup.ErrConflict)
+		return t.u, errors.Join(err, r.Store.PutBackUpkeep(ctx, org, kind))
+	}
+	t.u.Step = kinds[kind].Step
+	err = work(t, ctx)
 	save := context.WithoutCancel(ctx)
 	if ctx.Err() != nil {
 		return t.u, errors.Join(ctx.Err(), r.Store.PutBackUpkeep(save, org, kind))
@@ -257,7 +270,7 @@ func (r *Runner) upkeepEvents(ctx context.Context, org backup.Organization) ([]b
 		return nil, err
 	}
 	for _, u := range kinds {
-		if u.State == backup.UpkeepFailed && !u.Problem.IsZero() {
+		if u.State == backup.UpkeepFailed && !u.Problem.IsZero() && u.Kind != backup.UpkeepRepair && u.Kind != backup.UpkeepRebuild {
 			list = append(list, backup.Notification{Kind: backup.NotifyDamage, Key: "failed " + string(u.Kind), Subject: "A check of the backup storage could not be done", Since: u.EndedAt,
 				Path: "/status", Text: u.Problem.Text})
 		}

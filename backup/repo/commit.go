@@ -178,6 +178,12 @@ func (r *Repository) sealedCommit(ctx context.Context, tenant, source string, se
 	if err != nil {
 		return Commit{}, nil, err
 	}
+	return r.openCommit(ctx, tenant, source, seq, data)
+}
+
+// openCommit is sealedCommit for bytes that were read.
+func (r *Repository) openCommit(ctx context.Context, tenant, source string, seq int64, data []byte) (Commit, []byte, error) {
+	key := commitKey(tenant, source, seq)
 	if len(data) < commitHeader+gcmOverhead || string(data[:8]) != commitMagic {
 		return Commit{}, nil, damaged(key, "it does not begin like a commit")
 	}

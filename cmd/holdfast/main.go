@@ -37,6 +37,7 @@ const usage = `Usage: holdfast COMMAND [flags]
   demo          the same with a simulated Microsoft 365 and sample organizations
   simulator     the simulated Microsoft 365 alone
   verify        check the repository: structure, or every byte with -all
+  repair        put damaged objects of the repository back from a copy of it
   rebuild       make the catalog of an organization anew from the repository
   export        write the messages of a folder, a mailbox or an organization as a file
   gc            delete what no snapshot needs from the repository, two days after it was found
@@ -66,6 +67,8 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 		return runSimulator(ctx, rest, getenv, stdout, stderr)
 	case "verify":
 		return verify(ctx, rest, getenv, stdout, stderr)
+	case "repair":
+		return repair(ctx, rest, getenv, stdout, stderr)
 	case "rebuild":
 		return rebuild(ctx, rest, getenv, stdout, stderr)
 	case "export":

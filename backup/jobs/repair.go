@@ -1,0 +1,100 @@
+package jobs
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"holdfast/backup"
+	"holdfast/backup/repo"
+)
+
+// ProblemNoCopy is what people read when there is nothing to repair from.
+const ProblemNoCopy = "Damaged objects can only be put back from a copy of the backup storage, and Holdfast knows of none. " +
+	"Name the place of a copy with -replicate-to and start Holdfast anew, or run holdfast repair -from PLACE. Everything that is not damaged can be restored."
+
+// repair puts the objects that are known to be damaged, or not there, back from
+// the copy of the repository, and looks at them again.
+func (t *task) repair(ctx context.Context) error {
+	if t.Replica == nil {
+		return &backup.Problem{Kind: backup.ProblemRepository, Text: ProblemNoCopy, At: time.Now()}
+	}
+	_, from, err := t.Replica.Open(ctx)
+	if err != nil {
+		return fmt.Errorf("open the copy: %w", err)
+	}
+	back := int64(0)
+	tried := map[string]bool{}
+	for {
+		// It finds what is not there, and looks at what was damaged as deep as it takes.
+		t.u.Counted, t.u.Bytes, t.u.Damaged = 0, 0, 0
+		if err := t.checkStructure(ctx); err != nil {
+			return err
+		}
+		keys, err := t.damagedObjects(ctx, tried)
+		if err != nil {
+			return err
+		}
+		if len(keys) == 0 {
+			t.u.Counted, t.u.Bytes = back, 0
+			return nil
+		}
+		n, err := t.putBack(ctx, from, keys)
+		back += n
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// damagedObjects lists the objects that are known to be damaged and were not
+// tried yet: a commit that is whole again may name packs that are not there.
+func (t *task) damagedObjects(ctx context.Context, tried map[string]bool) ([]string, error) {
+	known, err := t.Store.Damages(ctx, t.u.OrgID, knownDamages)
+	if err != nil {
+		return nil, err
+	}
+	var keys []string
+	for _, d := range known {
+		if objectKind(d.Object) != 0 && !tried[d.Object] {
+			tried[d.Object] = true
+			keys = append(keys, d.Object)
+		}
+	}
+	return keys, nil
+}
+
+// putBack returns how many objects are whole now.
+func (t *task) putBack(ctx context.Context, from repo.Storage, keys []string) (back int64, err error) {
+	done := int64(0)
+	err = t.Engine.PutBack(ctx, t.u.OrgID, from, keys, func(key string, err error) error {
+		if done++; err == nil {
+			back++
+			t.Log.Info("object put back", "organization", t.u.OrgID, "object", key)
+		} else {
+			t.Log.Error("object not put back", "organization", t.u.OrgID, "object", key, "error", err)
+		}
+		return t.progress(ctx, done, int64(len(keys)))
+	})
+	return back, err
+}
+
+// stepRefill says that the catalog was cleared, and is filled again.
+const stepRefill = "refill"
+
+// rebuild makes the catalog anew. Interrupted, it goes on with the mailboxes
+// that are missing.
+func (t *task) rebuild(ctx context.Context) error {
+	if t.u.Step != stepRefill {
+		if err := t.Engine.Clear(ctx, t.u.OrgID); err != nil {
+			return err
+		}
+		if err := t.Store.StepUpkeep(ctx, t.u.OrgID, t.u.Kind, stepRefill); err != nil {
+			return err
+		}
+	}
+	return t.Engine.Refill(ctx, t.u.OrgID, func(done, total int) error {
+		t.u.Counted = int64(done)
+		return t.progress(ctx, int64(done), int64(total))
+	})
+}

@@ -1,0 +1,69 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+
+	"holdfast/backup"
+	"holdfast/backup/jobs"
+	"holdfast/backup/repo"
+	"holdfast/store"
+)
+
+// repair puts damaged objects of the repository back from a copy of it.
+func repair(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) error {
+	var c config
+	var org, from string
+	fs := newFlagSet("repair", stderr)
+	c.flags(fs)
+	replicaFlags(fs, &c.Replica)
+	fs.StringVar(&from, "from", "", "folder or s3:// address of a copy of the repository (default -replicate-to)")
+	fs.StringVar(&org, "organization", "", "id of the only organization to repair")
+	if err := parse(fs, args, getenv); err != nil {
+		return err
+	}
+	if from != "" {
+		c.Replica.To = from
+	}
+	if c.Replica.To == "" {
+		return errors.New("say where a copy of the repository is: -from FOLDER or -from s3://BUCKET/PREFIX")
+	}
+	if err := c.complete(); err != nil {
+		return err
+	}
+	st, eng, _, err := openData(ctx, c, slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: c.LogLevel})))
+	if err != nil {
+		return err
+	}
+	defer st.Close()
+	r := &jobs.Runner{Store: st, Engine: eng, Log: slog.New(slog.DiscardHandler), Replica: &jobs.Replica{Place: c.replica.String(), Open: c.openCopy}}
+	return repairAll(ctx, st, r, org, stdout, stderr)
+}
+
+// openCopy is openBoth for a copy that has to be there.
+func (c config) openCopy(ctx context.Context) (from, to repo.Storage, err error) {
+	if _, err := c.replica.existing(ctx); err != nil {
+		return nil, nil, fmt.Errorf("-from: %w", err)
+	}
+	return c.openBoth(ctx)
+}
+
+func repairAll(ctx context.Context, st *store.Store, r *jobs.Runner, id string, stdout, stderr io.Writer) error {
+	damaged := int64(0)
+	err := eachOrganization(ctx, st, id, func(o backup.Organization) error {
+		u, err := r.Upkeep(ctx, o.ID, backup.UpkeepRepair, progressLine(stderr, o.Name))
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(stdout, "%s: %d objects put back from %s, %d still damaged\n", o.Name, u.Counted, r.Replica.Place, u.Damaged)
+		damaged += u.Damaged
+		return printDamages(ctx, st, o.ID, stdout)
+	})
+	if err == nil && damaged > 0 {
+		err = fmt.Errorf("%d objects and messages are still damaged; they are listed above", damaged)
+	}
+	return err
+}
