@@ -9,7 +9,7 @@ DATA     ?= demo-data
 # Packages that do not link the Graph SDK: cheap to check for races.
 RACE     := ./backup ./backup/repo/... ./backup/engine/... ./backup/m365/simulator/... ./store/...
 
-.PHONY: build demo dev test race check generate lint fmt bench bench-peers fuzz clean
+.PHONY: build demo dev test race check generate lint fmt bench bench-growth bench-peers fuzz kill clean
 
 build:
 	go build -ldflags='-s -w' -o bin/holdfast ./cmd/holdfast
@@ -47,14 +47,23 @@ check: generate
 # Every decoder for FUZZTIME each: `make fuzz FUZZTIME=10m`.
 FUZZTIME ?= 10s
 fuzz:
-	@set -e; for package in ./backup/repo ./backup/engine ./store ./handlers ./handlers/export ./handlers/preview; do \
+	@set -e; for package in ./backup ./backup/imap ./backup/export ./backup/repo ./backup/engine ./store ./handlers ./handlers/preview; do \
 		for name in $$(go test -list '^Fuzz' $$package | grep '^Fuzz'); do \
 			echo "== $$package $$name"; go test -run '^$$' -fuzz "^$$name$$" -fuzztime $(FUZZTIME) $$package; \
 		done; \
 	done
 
+# SIGKILL at KILLS random moments: of a process that writes a repository, and of the server.
+KILLS ?= 200
+kill:
+	HOLDFAST_TEST_KILLS=$(KILLS) go test -count 1 -timeout 60m -run 'TestKilledAtRandomMoments|TestKilledAtAnyMoment' -v ./backup/repo ./cmd/holdfast
+
 bench:
 	go test -run '^$$' -bench . -benchtime 1x -count 1 ./backup/repo ./backup/engine ./backup/jobs ./handlers ./cmd/holdfast
+
+# A million short messages, by one, two and four workers.
+bench-growth:
+	HOLDFAST_BENCH_GROWTH=1000000 go test -run '^$$' -bench Growth -benchtime 1x -count 1 -timeout 60m ./backup/engine
 
 # Against restic, borg and mbsync on the same mail: apt-get install restic borgbackup isync dovecot-imapd
 bench-peers:

@@ -111,7 +111,7 @@ func parseUIDs(text string) ([]goimap.UID, error) {
 		}
 		from, err1 := strconv.ParseUint(first, 10, 32)
 		to, err2 := strconv.ParseUint(last, 10, 32)
-		if err1 != nil || err2 != nil || from == 0 || to < from || len(out) > 0 && goimap.UID(from) <= out[len(out)-1] || to-from > maxInFolder {
+		if err1 != nil || err2 != nil || from == 0 || to < from || len(out) > 0 && goimap.UID(from) <= out[len(out)-1] || to-from+uint64(len(out)) > maxInFolder {
 			return nil, fmt.Errorf("%q is not a list of UIDs", shorten(part))
 		}
 		for uid := from; uid <= to; uid++ {

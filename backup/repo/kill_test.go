@@ -1,10 +1,12 @@
 package repo_test
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -13,6 +15,7 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
 
 	"holdfast/backup/repo"
 )
@@ -145,4 +148,97 @@ func checkKilled(t *testing.T, path, when string) int {
 		}
 	}
 	return report.Commits
+}
+
+const workVariable = "HOLDFAST_TEST_WORK" // folder
+
+// TestKilledWork is the process that TestKilledAtRandomMoments kills: it commits
+// and lets commits expire until then, and says what is done.
+func TestKilledWork(t *testing.T) {
+	folder := os.Getenv(workVariable)
+	if folder == "" {
+		return // not a process of TestKilledAtRandomMoments
+	}
+	b := open(t, openDir(t, folder), keyStore{"k"})
+	b.load(t)
+	seq := int64(1)
+	for c, err := range b.Commits(t.Context(), "org", "box", 0) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		seq = c.Seq + 1
+	}
+	for ; ; seq++ {
+		n := uint64(seq) //nolint:gosec // counted up from 1
+		b.store(t, "org", "box", seq, noise(n, 60<<10), []byte(lines(noise(n+1000, 100<<10), 76, "\n")), noise(n/3, 5<<10))
+		fmt.Println(seq)
+		if seq%4 == 0 {
+			if err := b.Expire(t.Context(), "org", "box", []repo.Span{{From: 1, To: seq - 2}}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
+
+// TestKilledAtRandomMoments kills a process at work on one repository again and
+// again: what it said to be done is there, and all that is there is whole.
+// HOLDFAST_TEST_KILLS says how often.
+func TestKilledAtRandomMoments(t *testing.T) {
+	kills := 8
+	if n, err := strconv.Atoi(os.Getenv("HOLDFAST_TEST_KILLS")); err == nil {
+		kills = n
+	}
+	path := filepath.Join(t.TempDir(), "repository")
+	done := int64(0)
+	for i := range kills {
+		done = max(done, killAtWork(t, path))
+		b := open(t, openDir(t, path), keyStore{"k"})
+		report, err := b.Verify(t.Context(), "org", "box", repo.VerifyBlobs)
+		if err != nil || len(report.Damaged) > 0 {
+			t.Fatalf("kill %d: Verify = %+v, %v", i, report, err)
+		}
+		last := int64(0)
+		for c, err := range b.Commits(t.Context(), "org", "box", 0) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			last = c.Seq
+		}
+		if last < done {
+			t.Fatalf("kill %d: the last commit is %d, and %d had been answered", i, last, done)
+		}
+	}
+	if done == 0 {
+		t.Error("nothing was done between the kills")
+	}
+}
+
+// killAtWork lets a process work for a random time after its first commit, and
+// returns the last commit that it said was done.
+func killAtWork(t *testing.T, path string) (done int64) {
+	t.Helper()
+	child := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestKilledWork$")
+	child.Env = append(os.Environ(), workVariable+"="+path)
+	out, err := child.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := child.Start(); err != nil {
+		t.Fatal(err)
+	}
+	said := bufio.NewScanner(out)
+	for said.Scan() {
+		n, err := strconv.ParseInt(said.Text(), 10, 64)
+		if err != nil {
+			t.Errorf("the process says %q", said.Text())
+		}
+		if done == 0 { // the moment is random on purpose
+			time.AfterFunc(rand.N(200*time.Millisecond), func() { _ = child.Process.Kill() })
+		}
+		done = max(done, n)
+	}
+	if err := child.Wait(); err == nil {
+		t.Error("the process ended by itself")
+	}
+	return done
 }

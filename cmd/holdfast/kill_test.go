@@ -8,6 +8,8 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/url"
+	"os"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -120,6 +122,14 @@ func (r *robot) choice(names []string) url.Values {
 	return chosen
 }
 
+// killCount is how often a server is killed: HOLDFAST_TEST_KILLS, or usual.
+func killCount(usual int) int {
+	if n, err := strconv.Atoi(os.Getenv("HOLDFAST_TEST_KILLS")); err == nil {
+		return n
+	}
+	return usual
+}
+
 // TestKilledAtAnyMoment kills the server with SIGKILL again and again while an
 // admin goes through the wizard and while the first backup runs. Nothing is
 // made twice in the tenant, no message is lost and none is there twice.
@@ -129,7 +139,7 @@ func TestKilledAtAnyMoment(t *testing.T) {
 	s := &server{t: t, env: microsoftEnv(there), args: []string{"serve", "-addr", addr, "-data", data, "-workers", "2", "-second-factor", "optional"}}
 	seedPeople(t, data, "")
 	s.start()
-	kills := s.killEvery(20, 200*time.Millisecond, 1500*time.Millisecond)
+	kills := s.killEvery(killCount(20), 200*time.Millisecond, 1500*time.Millisecond)
 	walk(t, addr, kills)
 	s.now.kill()
 	applicationsOnce(t, there)
@@ -175,6 +185,7 @@ func walk(t *testing.T, addr string, kills ...<-chan struct{}) {
 	for _, k := range kills {
 		<-k // the rest of the kills meet the first backup
 	}
+	deadline = time.Now().Add(4 * time.Minute)
 	for r.protected() < len(names) {
 		if time.Now().After(deadline) {
 			t.Fatalf("not all mailboxes are protected: %s", r.text())

@@ -5,9 +5,12 @@ package imaptest
 import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
+	"crypto/hmac"
 	"crypto/rand"
+	"crypto/sha256"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/base64"
 	"encoding/pem"
 	"fmt"
 	"math/big"
@@ -40,6 +43,7 @@ type Dovecot struct {
 	CA                 string // its certificate authority, PEM
 	Roots              *x509.CertPool
 	dir                string
+	tokens             []byte // what access tokens are signed with
 }
 
 // StartDovecot starts a server, or skips the test where none is asked for; with
@@ -57,7 +61,7 @@ func StartDovecot(t testing.TB, config ...string) *Dovecot {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	d := &Dovecot{dir: dir, TLSPort: freePort(t), PlainPort: freePort(t)}
+	d := &Dovecot{dir: dir, TLSPort: freePort(t), PlainPort: freePort(t), tokens: []byte(rand.Text())}
 	ca, cert, key := Certificate(t, "localhost", time.Now().Add(time.Hour))
 	d.CA, d.Roots = ca, x509.NewCertPool()
 	d.Roots.AppendCertsFromPEM([]byte(ca))
@@ -91,13 +95,19 @@ func (d *Dovecot) configure(t testing.TB, cert, key string, extra []string) {
 	text := strings.NewReplacer("@DIR@", d.dir, "@TLS@", strconv.Itoa(d.TLSPort), "@PLAIN@", strconv.Itoa(d.PlainPort),
 		"@USERS@", users, "@UID@", reader.Uid, "@GID@", reader.Gid, "@EXTRA@", strings.Join(extra, "\n")).Replace(dovecotConfig)
 	for name, data := range map[string]string{"dovecot.conf": text, "cert.pem": cert, "key.pem": key,
-		"masters": MasterUser + ":{PLAIN}" + MasterPassword + "\n"} {
+		"masters": MasterUser + ":{PLAIN}" + MasterPassword + "\n", "oauth2.conf": fmt.Sprintf(oauthConfig, d.dir),
+		"keys/default/HS256/default": base64.StdEncoding.EncodeToString(d.tokens)} {
+		if err := os.MkdirAll(filepath.Dir(filepath.Join(d.dir, name)), 0o755); err != nil { //nolint:gosec // Dovecot's own user reads it
+			t.Fatal(err)
+		}
 		if err := os.WriteFile(filepath.Join(d.dir, name), []byte(data), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := os.Chmod(filepath.Join(d.dir, "masters"), 0o644); err != nil { //nolint:gosec // Dovecot's own user reads it
-		t.Fatal(err)
+	for _, name := range []string{"masters", "oauth2.conf", "keys/default/HS256/default"} {
+		if err := os.Chmod(filepath.Join(d.dir, name), 0o644); err != nil { //nolint:gosec // Dovecot's own user reads it
+			t.Fatal(err)
+		}
 	}
 	mail := filepath.Join(d.dir, "mail")
 	if err := os.Mkdir(mail, 0o700); err != nil {
@@ -115,6 +125,23 @@ func (d *Dovecot) configure(t testing.TB, cert, key string, extra []string) {
 	}
 }
 
+// oauthConfig lets Dovecot check access tokens by itself.
+const oauthConfig = `
+introspection_mode = local
+local_validation_key_dict = fs:posix:prefix=%s/keys/
+username_attribute = sub
+`
+
+// Token is an access token for an account (RFC 7519) that ends at a time.
+func (d *Dovecot) Token(user string, until time.Time) string {
+	encode := base64.RawURLEncoding.EncodeToString
+	claims := fmt.Sprintf(`{"sub":%q,"iat":%d,"exp":%d}`, user, time.Now().Add(-time.Hour).Unix(), until.Unix())
+	text := encode([]byte(`{"alg":"HS256","typ":"JWT"}`)) + "." + encode([]byte(claims))
+	mac := hmac.New(sha256.New, d.tokens)
+	mac.Write([]byte(text))
+	return text + "." + encode(mac.Sum(nil))
+}
+
 const dovecotConfig = `
 base_dir = @DIR@/run
 state_dir = @DIR@/state
@@ -126,7 +153,7 @@ ssl_cert = <@DIR@/cert.pem
 ssl_key = <@DIR@/key.pem
 ssl_dh =
 @USERS@
-auth_mechanisms = plain login
+auth_mechanisms = plain login xoauth2 oauthbearer
 auth_failure_delay = 0
 auth_verbose = yes
 mail_location = sdbox:@DIR@/mail/%u
@@ -141,6 +168,11 @@ passdb {
   driver = passwd-file
   master = yes
   args = @DIR@/masters
+}
+passdb {
+  driver = oauth2
+  mechanisms = xoauth2 oauthbearer
+  args = @DIR@/oauth2.conf
 }
 passdb {
   driver = static
