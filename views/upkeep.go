@@ -129,7 +129,7 @@ func shareText(part, all int64) string {
 // repaired says how the last repair ended, "" if there was none.
 func repaired(u backup.Upkeep) string {
 	switch {
-	case u.EndedAt.IsZero() || u.State == backup.UpkeepFailed:
+	case u.EndedAt.IsZero() || u.State == backup.UpkeepFailed || u.Counted+u.Damaged == 0:
 		return ""
 	case u.Damaged > 0:
 		return plural(u.Counted, "object", "objects") + " put back; the copy could not help with " + plural(u.Damaged, "damage", "damages")

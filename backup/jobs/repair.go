@@ -13,6 +13,10 @@ import (
 const ProblemNoCopy = "Damaged objects can only be put back from a copy of the backup storage, and Holdfast knows of none. " +
 	"Name the place of a copy with -replicate-to and start Holdfast anew, or run holdfast repair -from PLACE. Everything that is not damaged can be restored."
 
+// ProblemCopyClosed is what people read when the copy can't be opened.
+const ProblemCopyClosed = "The copy of the backup storage could not be opened, so nothing was repaired. The cause is in the log: " +
+	"check that its disk or bucket can be reached, and choose Repair again."
+
 // repair puts the objects that are known to be damaged, or not there, back from
 // the copy of the repository, and looks at them again.
 func (t *task) repair(ctx context.Context) error {
@@ -21,7 +25,7 @@ func (t *task) repair(ctx context.Context) error {
 	}
 	_, from, err := t.Replica.Open(ctx)
 	if err != nil {
-		return fmt.Errorf("open the copy: %w", err)
+		return &backup.Problem{Kind: backup.ProblemRepository, Text: ProblemCopyClosed, At: time.Now(), Err: fmt.Errorf("open the copy: %w", err)}
 	}
 	back := int64(0)
 	tried := map[string]bool{}

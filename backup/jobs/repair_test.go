@@ -90,6 +90,13 @@ func TestRepairSaysWhatItCantDo(t *testing.T) {
 	}
 
 	to := k.copyTo(t)
+	whole := k.Replica.Open
+	closed := errors.New("no route to the bucket")
+	k.Replica.Open = func(context.Context) (repo.Storage, repo.Storage, error) { return nil, nil, closed }
+	if _, err := k.Upkeep(ctx, org, backup.UpkeepRepair, nil); !errors.Is(err, closed) || backup.AsProblem(err).Text != jobs.ProblemCopyClosed {
+		t.Errorf("repair from a copy that can't be opened: %v, want its problem", err)
+	}
+	k.Replica.Open = whole
 	key := k.objects(t, "t/"+string(org)+"/d/")[0]
 	flip := func(d []byte) []byte { d[len(d)/2] ^= 1; return d }
 	k.change(t, key, flip)
