@@ -190,9 +190,10 @@ func TestFileNamesAreSafe(t *testing.T) {
 func FuzzFileName(f *testing.F) {
 	f.Add("../x")
 	f.Add("NUL")
+	f.Add("0.\x11.0") // two dots within a name lead nowhere
 	f.Fuzz(func(t *testing.T, s string) {
 		got := export.FolderPath([]string{"top", s, "end"})
-		if strings.Contains(got, "..") && !strings.Contains(s, "..") || path.Clean("/"+got) != "/"+got || strings.Count(got, "/") != 2 || strings.ContainsAny(got, "\\\x00\r\n") {
+		if path.Clean("/"+got) != "/"+got || strings.Count(got, "/") != 2 || strings.ContainsAny(got, "\\\x00\r\n") {
 			t.Errorf("FolderPath(%q) = %q", s, got)
 		}
 	})
