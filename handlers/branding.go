@@ -195,13 +195,7 @@ func (s *Server) storagePage(w http.ResponseWriter, r *http.Request, status int,
 		replica.Place = s.ReplicaPlace // also before the first one
 		v.Replica = &replica
 	}
-	sizes, err := s.Store.OrganizationSizes(r.Context(), actor(r).Partner.ID)
-	if err != nil {
-		return fmt.Errorf("read sizes: %w", err)
-	}
-	for _, o := range sizes {
-		v.Organizations = append(v.Organizations, views.OrganizationSize(o))
-	}
+	var err error
 	if v.Checks, err = s.checks(r); err != nil {
 		return err
 	}

@@ -112,6 +112,8 @@ func (s *Server) routes() []route {
 		{owner, "POST /partner/settings/branding", s.saveBranding},
 		{owner, "GET /partner/settings/storage", s.showStorage},
 		{owner, "GET /partner/settings/storage/checks", s.showChecks},
+		{owner, "GET /partner/settings/storage/{id}", s.showOrganizationStorage},
+		{owner, "GET /partner/settings/storage/{id}/live", s.showOrganizationChecks},
 		{owner, "POST /partner/settings/storage/{id}/check", s.checkNow},
 		{owner, "POST /partner/settings/storage/{id}/repair", s.repairNow},
 		{owner, "POST /partner/settings/storage/{id}/rebuild", s.rebuildNow},

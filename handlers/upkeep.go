@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
+	"strings"
 	"time"
 
 	"holdfast/backup"
@@ -47,33 +49,35 @@ func (s *Server) addressOf(ctx context.Context, org backup.OrgID, id backup.Mail
 	return m.Address, nil
 }
 
-// checks reads how the checks of all organizations of the partner stand.
+// checks reads how much all organizations of the partner have backed up and how
+// their checks stand, and finds what the address asks for.
 func (s *Server) checks(r *http.Request) (views.Checks, error) {
 	ctx, partner, now := r.Context(), actor(r).Partner.ID, time.Now()
-	v := views.Checks{Now: now}
-	organizations, err := s.Store.Organizations(ctx, partner)
+	v := views.Checks{Now: now, Search: strings.TrimSpace(r.URL.Query().Get("q")), Only: r.URL.Query().Get("only"), Of: map[string]int{}}
+	sizes, err := s.Store.OrganizationSizes(ctx, partner)
 	if err != nil {
-		return v, err
+		return v, fmt.Errorf("read sizes: %w", err)
 	}
+	v.Any = len(sizes) > 0
 	shares, err := s.Store.CheckedShares(ctx, partner, now.Add(-backup.HashedWithin), now.Add(-backup.OpenedWithin))
 	if err != nil {
 		return v, err
 	}
-	for _, org := range organizations {
-		o := views.OrganizationChecks{ID: org.ID, Name: org.Name, Share: shares[org.ID]}
-		if o.Upkeep, err = s.Store.Upkeeps(ctx, org.ID); err != nil {
-			return v, err
-		}
-		if o.Damaged, _, err = s.Store.CountDamages(ctx, org.ID); err != nil {
-			return v, err
-		}
-		if o.Damaged > 0 {
-			if o.Damages, err = s.Store.Damages(ctx, org.ID, damagesShown); err != nil {
-				return v, err
-			}
-		}
-		v.Organizations = append(v.Organizations, o)
+	upkeeps, err := s.Store.AllUpkeeps(ctx, partner)
+	if err != nil {
+		return v, err
 	}
+	damaged, err := s.Store.AllDamages(ctx, partner)
+	if err != nil {
+		return v, err
+	}
+	for _, o := range sizes {
+		if strings.Contains(strings.ToLower(o.Name), strings.ToLower(v.Search)) {
+			v.Organizations = append(v.Organizations, views.OrganizationChecks{ID: o.ID, Name: o.Name, Mailboxes: o.Mailboxes, Items: o.Items, SizeBytes: o.SizeBytes, Stored: o.Stored,
+				Share: shares[o.ID], Upkeep: upkeeps[o.ID], Damaged: damaged[o.ID]})
+		}
+	}
+	v.Choose(pageOf(r), organizationsPerPage)
 	return v, nil
 }
 
@@ -84,6 +88,47 @@ func (s *Server) showChecks(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	return s.render(w, r, http.StatusOK, views.ChecksLive(v))
+}
+
+// organizationChecks reads how the checks of one organization stand.
+func (s *Server) organizationChecks(r *http.Request) (views.OrganizationChecks, error) {
+	ctx, now := r.Context(), time.Now()
+	org, err := s.organization(r)
+	if err != nil {
+		return views.OrganizationChecks{}, err
+	}
+	o := views.OrganizationChecks{ID: org.ID, Name: org.Name, Now: now}
+	shares, err := s.Store.CheckedShares(ctx, org.PartnerID, now.Add(-backup.HashedWithin), now.Add(-backup.OpenedWithin))
+	if err != nil {
+		return o, err
+	}
+	o.Share = shares[org.ID]
+	if o.Upkeep, err = s.Store.Upkeeps(ctx, org.ID); err != nil {
+		return o, err
+	}
+	if o.Damaged, _, err = s.Store.CountDamages(ctx, org.ID); err != nil {
+		return o, err
+	}
+	o.Damages, err = s.Store.Damages(ctx, org.ID, damagesShown)
+	return o, err
+}
+
+// showOrganizationStorage shows how the checks of one organization stand.
+func (s *Server) showOrganizationStorage(w http.ResponseWriter, r *http.Request) error {
+	v, err := s.organizationChecks(r)
+	if err != nil {
+		return err
+	}
+	return s.render(w, r, http.StatusOK, views.OrganizationStoragePage(s.frame(w, r, "Storage of "+v.Name), v))
+}
+
+// showOrganizationChecks is the part of that page that changes while checks run.
+func (s *Server) showOrganizationChecks(w http.ResponseWriter, r *http.Request) error {
+	v, err := s.organizationChecks(r)
+	if err != nil {
+		return err
+	}
+	return s.render(w, r, http.StatusOK, views.OrganizationChecksLive(v))
 }
 
 // checkNow has everything of an organization checked.
@@ -107,12 +152,13 @@ func (s *Server) askUpkeep(w http.ResponseWriter, r *http.Request, kind backup.U
 	if err != nil {
 		return err
 	}
+	path := "/partner/settings/storage/" + url.PathEscape(string(org.ID))
 	err = s.Store.AskUpkeep(r.Context(), actor(r).Partner.ID, org.ID, kind, actor(r))
 	if errors.Is(err, backup.ErrConflict) {
-		return s.redirect(w, r, "/partner/settings/storage", "That is under way for "+org.Name+" already.")
+		return s.redirect(w, r, path, "That is under way for "+org.Name+" already.")
 	}
 	if err != nil {
 		return err
 	}
-	return s.redirect(w, r, "/partner/settings/storage", fmt.Sprintf(flash, org.Name))
+	return s.redirect(w, r, path, fmt.Sprintf(flash, org.Name))
 }

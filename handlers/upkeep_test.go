@@ -2,6 +2,7 @@ package handlers_test
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -94,8 +95,11 @@ func TestChecksAreAskedForOnTheStoragePage(t *testing.T) {
 	p.connect("Contoso Dental", account{name: "Adele", status: backup.StatusProtected})
 	org := p.orgs["Contoso Dental"].ID
 	_, doc := p.as(danaMail).get("/partner/settings/storage")
-	says(t, doc, "Contoso Dental Not checked yet Everything is there Not checked yet")
-	path := "/partner/settings/storage/" + string(org) + "/check"
+	says(t, doc, "Contoso Dental 1 48,211 6.2 GB 0 B Not checked yet")
+	own := "/partner/settings/storage/" + string(org)
+	path := own + "/check"
+	_, doc = p.as(danaMail).get(own)
+	says(t, doc, "Not checked yet Everything is there Not checked yet")
 	if res, _ := p.as(danaMail).post(path, nil); res.StatusCode != http.StatusSeeOther {
 		t.Fatalf("POST %s = %d", path, res.StatusCode)
 	}
@@ -104,7 +108,8 @@ func TestChecksAreAskedForOnTheStoragePage(t *testing.T) {
 	if trigger := doc.Find("#checks").AttrOr("hx-trigger", ""); trigger == "" {
 		t.Error("the page does not ask how far the check is")
 	}
-	if doc.Find("#checks-"+string(org)+" button").Length() != 0 {
+	_, doc = p.as(danaMail).get(own)
+	if doc.Find("#organization-checks[hx-trigger]").Length() != 1 || doc.Find("#organization-checks button").Length() != 0 {
 		t.Error("a check that is under way can be asked for again")
 	}
 	if err := p.store.StartUpkeep(t.Context(), org, backup.UpkeepAll); err != nil {
@@ -114,6 +119,8 @@ func TestChecksAreAskedForOnTheStoragePage(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, doc = p.as(danaMail).get("/partner/settings/storage/checks")
+	says(t, doc, "Check of everything: 7 of 20")
+	_, doc = p.as(danaMail).get(own + "/live")
 	says(t, doc, "Check of everything: 7 of 20")
 	if res, _ := p.as(danaMail).post(path, nil); res.StatusCode != http.StatusSeeOther {
 		t.Errorf("a second POST = %d, want a redirect", res.StatusCode)
@@ -132,7 +139,8 @@ func TestRepairAndRebuildAreAskedFor(t *testing.T) {
 	p := newPortal(t)
 	p.connect("Contoso Dental", account{name: "Adele", status: backup.StatusProtected})
 	org, ctx := p.orgs["Contoso Dental"].ID, t.Context()
-	page := "/partner/settings/storage"
+	const all = "/partner/settings/storage"
+	page := all + "/" + string(org)
 	_, doc := p.as(danaMail).get(page)
 	if doc.Find(`form[action$="/repair"]`).Length() != 0 {
 		t.Error("repair is offered where nothing is damaged")
@@ -151,14 +159,14 @@ func TestRepairAndRebuildAreAskedFor(t *testing.T) {
 		{backup.UpkeepRebuild, "Rebuild of the catalog starts as soon as a worker is free", "Rebuild of the catalog: 2 of 7 mailboxes", "Rebuild of the catalog could not be done. No copy.",
 			backup.Upkeep{State: backup.UpkeepOK, Counted: 7}, "Catalog made anew"},
 	} {
-		path := page + "/" + string(org) + "/" + string(c.kind)
+		path := page + "/" + string(c.kind)
 		if _, doc = p.as(danaMail).get(page); doc.Find(`form[action="`+path+`"] button`).Length() != 1 {
 			t.Errorf("%s is not offered", c.kind)
 		}
 		if res, _ := p.as(samMail).post(path, nil); res.StatusCode != http.StatusForbidden {
 			t.Errorf("%s asked for by support = %d, want 403", c.kind, res.StatusCode)
 		}
-		if res, _ := p.as(danaMail).post(page+"/NOBODY/"+string(c.kind), nil); res.StatusCode != http.StatusNotFound {
+		if res, _ := p.as(danaMail).post(all+"/NOBODY/"+string(c.kind), nil); res.StatusCode != http.StatusNotFound {
 			t.Errorf("%s of an unknown organization = %d, want 404", c.kind, res.StatusCode)
 		}
 		if res, _ := p.as(danaMail).post(path, nil); res.StatusCode != http.StatusSeeOther {
@@ -172,7 +180,7 @@ func TestRepairAndRebuildAreAskedFor(t *testing.T) {
 			if err := errors.Join(p.store.StartUpkeep(ctx, org, c.kind), p.store.BeatUpkeep(ctx, org, c.kind, 2, 7)); err != nil {
 				t.Fatal(err)
 			}
-			_, doc = p.as(danaMail).get(page + "/checks")
+			_, doc = p.as(danaMail).get(page + "/live")
 			says(t, doc, c.runs)
 			if err := p.store.FinishUpkeep(ctx, u); err != nil {
 				t.Fatal(err)
@@ -187,5 +195,37 @@ func TestRepairAndRebuildAreAskedFor(t *testing.T) {
 		}
 		finish(c.ended)
 		says(t, doc, c.after)
+	}
+}
+
+// What needs somebody comes first, and 500 organizations are found, filtered
+// and paged.
+func TestTheStoragePageFindsOrganizations(t *testing.T) {
+	p := newPortal(t)
+	for i := range 60 {
+		if _, err := p.store.CreateOrganization(t.Context(), backup.Organization{PartnerID: p.owner.Partner.ID, Name: fmt.Sprintf("Client %02d", i)}, p.owner); err != nil {
+			t.Fatal(err)
+		}
+	}
+	damaged := p.orgs["Fabrikam Legal"].ID
+	if err := p.store.NoteDamage(t.Context(), backup.Damage{OrgID: damaged, Object: "t/x/d/00/00", How: "torn"}); err != nil {
+		t.Fatal(err)
+	}
+	b := p.as(danaMail)
+	for query, want := range map[string]struct {
+		rows  int
+		first string
+	}{"": {50, "Fabrikam Legal"}, "?page=2": {12, ""}, "?page=99": {0, ""}, "?q=CLIENT+0": {10, "Client 00"}, "?q=nobody": {0, ""}, "?only=damaged": {1, "Fabrikam Legal"},
+		"?only=unchecked&q=client": {50, "Client 00"}, "?only=nonsense": {50, "Fabrikam Legal"}} {
+		_, doc := b.get("/partner/settings/storage" + query)
+		rows := doc.Find("#checks tbody tr")
+		if rows.Length() != want.rows || !strings.HasPrefix(text(rows.First()), want.first) {
+			t.Errorf("%s lists %d, the first %q; want %d, %s", query, rows.Length(), text(rows.First()), want.rows, want.first)
+		}
+	}
+	_, doc := b.get("/partner/settings/storage/" + string(damaged))
+	says(t, doc, "t/x/d/00/00")
+	if res, _ := b.get("/partner/settings/storage/NOBODY"); res.StatusCode != http.StatusNotFound {
+		t.Errorf("an unknown organization = %d", res.StatusCode)
 	}
 }

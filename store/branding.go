@@ -71,6 +71,7 @@ func brandingChange(was, is backup.Branding) string {
 
 // OrganizationSize is what one organization has in the repository.
 type OrganizationSize struct {
+	ID        backup.OrgID
 	Name      string
 	Mailboxes int
 	Items     int64
@@ -83,10 +84,10 @@ type OrganizationSize struct {
 func (s *Store) OrganizationSizes(ctx context.Context, partner backup.PartnerID) ([]OrganizationSize, error) {
 	return collect(ctx, s.read, func(row scanner) (OrganizationSize, error) {
 		var o OrganizationSize
-		err := row.Scan(&o.Name, &o.Mailboxes, &o.Items, &o.SizeBytes, &o.Stored)
+		err := row.Scan(&o.ID, &o.Name, &o.Mailboxes, &o.Items, &o.SizeBytes, &o.Stored)
 		return o, err
-	}, `SELECT o.name, count(m.id), coalesce(sum(m.items), 0), coalesce(sum(m.size_bytes), 0),
+	}, `SELECT o.id, o.name, count(m.id), coalesce(sum(m.items), 0), coalesce(sum(m.size_bytes), 0),
 			coalesce((SELECT sum(r.stored_bytes) FROM runs r WHERE r.org_id = o.id), 0)
 		FROM organizations o LEFT JOIN mailboxes m ON m.org_id = o.id AND m.selected = TRUE
-		WHERE o.partner_id = $1 GROUP BY o.id, o.name ORDER BY 4 DESC, o.name`, partner)
+		WHERE o.partner_id = $1 GROUP BY o.id, o.name ORDER BY 5 DESC, o.name`, partner)
 }

@@ -96,6 +96,28 @@ func (s *Store) CountDamages(ctx context.Context, org backup.OrgID) (int64, time
 	return n, moment(since), nil
 }
 
+// AllDamages returns how many objects and messages are damaged at each
+// organization of a partner that has some.
+func (s *Store) AllDamages(ctx context.Context, partner backup.PartnerID) (map[backup.OrgID]int64, error) {
+	type count struct {
+		org backup.OrgID
+		n   int64
+	}
+	list, err := collect(ctx, s.read, func(row scanner) (count, error) {
+		var c count
+		err := row.Scan(&c.org, &c.n)
+		return c, err
+	}, `SELECT d.org_id, count(*) FROM damages d JOIN organizations o ON o.id = d.org_id WHERE o.partner_id = $1 AND d.mended_at = 0 GROUP BY d.org_id`, partner)
+	if err != nil {
+		return nil, fmt.Errorf("count damages: %w", err)
+	}
+	all := map[backup.OrgID]int64{}
+	for _, c := range list {
+		all[c.org] = c.n
+	}
+	return all, nil
+}
+
 // ItemDamage returns the damage of a message's content, and backup.ErrNotFound
 // if none is known.
 func (s *Store) ItemDamage(ctx context.Context, org backup.OrgID, mailbox backup.MailboxID, item backup.ItemID) (backup.Damage, error) {

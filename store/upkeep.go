@@ -40,6 +40,23 @@ func (s *Store) Upkeeps(ctx context.Context, org backup.OrgID) (map[backup.Upkee
 	return kinds, nil
 }
 
+// AllUpkeeps returns the work on the repositories of all organizations of a
+// partner.
+func (s *Store) AllUpkeeps(ctx context.Context, partner backup.PartnerID) (map[backup.OrgID]map[backup.UpkeepKind]backup.Upkeep, error) {
+	list, err := collect(ctx, s.read, scanUpkeep, `SELECT `+upkeepColumns+` FROM upkeep u JOIN organizations o ON o.id = u.org_id WHERE o.partner_id = $1`, partner)
+	if err != nil {
+		return nil, fmt.Errorf("read upkeep: %w", err)
+	}
+	all := map[backup.OrgID]map[backup.UpkeepKind]backup.Upkeep{}
+	for _, u := range list {
+		if all[u.OrgID] == nil {
+			all[u.OrgID] = map[backup.UpkeepKind]backup.Upkeep{}
+		}
+		all[u.OrgID][u.Kind] = u
+	}
+	return all, nil
+}
+
 // DueUpkeep returns the organizations whose planned work of a kind is due: those
 // that have a snapshot and are not suspended.
 func (s *Store) DueUpkeep(ctx context.Context, kind backup.UpkeepKind, now time.Time) ([]backup.OrgID, error) {

@@ -36,20 +36,12 @@ type Branding struct {
 
 // Storage is where backed-up data lies.
 type Storage struct {
-	Place         string          // folder or bucket
-	Free, Total   int64           // bytes of its file system; 0 if not known
-	Replica       *backup.Replica // nil if no copy is kept
-	Now           time.Time
-	Organizations []OrganizationSize
-	Checks        Checks
-	Recovery      backup.Recovery
-	Recipient     string // as it was typed
-	Fields        backup.FieldErrors
-}
-
-// OrganizationSize is what one organization has backed up.
-type OrganizationSize struct {
-	Name                     string
-	Mailboxes                int
-	Items, SizeBytes, Stored int64
+	Place       string          // folder or bucket
+	Free, Total int64           // bytes of its file system; 0 if not known
+	Replica     *backup.Replica // nil if no copy is kept
+	Now         time.Time
+	Checks      Checks
+	Recovery    backup.Recovery
+	Recipient   string // as it was typed
+	Fields      backup.FieldErrors
 }

@@ -1,6 +1,8 @@
 package views
 
 import (
+	"cmp"
+	"net/url"
 	"slices"
 	"strconv"
 	"time"
@@ -84,20 +86,122 @@ func damageName(d backup.Damage) string {
 	return d.Object
 }
 
-// OrganizationChecks is how the checks of an organization's data stand.
+// OrganizationChecks is how much of an organization is backed up and how the
+// checks of it stand.
 type OrganizationChecks struct {
-	ID      backup.OrgID
-	Name    string
-	Upkeep  map[backup.UpkeepKind]backup.Upkeep
-	Share   backup.CheckedShare
-	Damages []backup.Damage // the newest
-	Damaged int64           // all of them
+	ID                       backup.OrgID
+	Name                     string
+	Mailboxes                int
+	Items, SizeBytes, Stored int64
+	Upkeep                   map[backup.UpkeepKind]backup.Upkeep
+	Share                    backup.CheckedShare
+	Damages                  []backup.Damage // the newest
+	Damaged                  int64           // all of them
+	Now                      time.Time
 }
 
-// Checks is how the checks of all organizations of a partner stand.
+// Groups of organizations on the storage page, by what is known of their data.
+const (
+	ChecksDamaged = "damaged"
+	ChecksFailed  = "failed"
+	ChecksBusy    = "busy"
+	ChecksNone    = "unchecked"
+)
+
+// checkGroups are the groups in the order in which they are offered.
+var checkGroups = []string{"", ChecksDamaged, ChecksFailed, ChecksBusy, ChecksNone}
+
+var checkGroupNames = map[string]string{"": "All", ChecksDamaged: "Damaged", ChecksFailed: "Could not be checked", ChecksBusy: "Under way", ChecksNone: "Not checked yet"}
+
+// in says whether the organization is in a group.
+func (o OrganizationChecks) in(group string) bool {
+	switch group {
+	case ChecksDamaged:
+		return o.Damaged > 0
+	case ChecksFailed:
+		return len(failedUpkeep(o.Upkeep)) > 0
+	case ChecksBusy:
+		_, busy := o.busy()
+		return busy
+	case ChecksNone:
+		return o.Upkeep[backup.UpkeepStructure].OKAt.IsZero()
+	}
+	return true
+}
+
+// urgency orders organizations: what needs somebody comes first.
+func (o OrganizationChecks) urgency() int {
+	switch {
+	case o.in(ChecksDamaged):
+		return 0
+	case o.in(ChecksFailed):
+		return 1
+	}
+	return 2
+}
+
+// path is the organization's own page.
+func (o OrganizationChecks) path(rest string) string {
+	return "/partner/settings/storage/" + url.PathEscape(string(o.ID)) + rest
+}
+
+// Checks is how the checks of the organizations of a partner stand.
 type Checks struct {
-	Organizations []OrganizationChecks
+	Any           bool                 // there is an organization
+	Organizations []OrganizationChecks // of the page
+	Search, Only  string
+	Of            map[string]int // how many each group has
+	Page          Pager
 	Now           time.Time
+}
+
+// Choose leaves a page of the organizations of the chosen group.
+func (v *Checks) Choose(page, size int) {
+	for _, group := range checkGroups {
+		for _, o := range v.Organizations {
+			if o.in(group) {
+				v.Of[group]++
+			}
+		}
+	}
+	if !slices.Contains(checkGroups, v.Only) {
+		v.Only = ""
+	}
+	v.Organizations = slices.DeleteFunc(v.Organizations, func(o OrganizationChecks) bool { return !o.in(v.Only) })
+	slices.SortStableFunc(v.Organizations, func(a, b OrganizationChecks) int { return cmp.Compare(a.urgency(), b.urgency()) })
+	v.Page = Pager{Page: page, Size: size, Total: len(v.Organizations), Path: "/partner/settings/storage", Query: v.values()}
+	first := min((page-1)*size, len(v.Organizations))
+	v.Organizations = v.Organizations[first:min(first+size, len(v.Organizations))]
+}
+
+// values is the query of the list without its page.
+func (v Checks) values() url.Values {
+	q := url.Values{}
+	if v.Search != "" {
+		q.Set("q", v.Search)
+	}
+	if v.Only != "" {
+		q.Set("only", v.Only)
+	}
+	return q
+}
+
+// only is the address of a group.
+func (v Checks) only(group string) string {
+	v.Only = group
+	return Pager{Path: v.Page.Path, Query: v.values()}.link(1)
+}
+
+// offered are the groups that have somebody, or are chosen.
+func (v Checks) offered() []string {
+	return slices.DeleteFunc(slices.Clone(checkGroups), func(group string) bool { return group != "" && v.Of[group] == 0 && v.Only != group })
+}
+
+// asks is where the page asks how far the checks are.
+func (v Checks) asks() string {
+	p := v.Page
+	p.Path += "/checks"
+	return p.link(p.Page)
 }
 
 // busy is the work under way that a page shows, the longest first.

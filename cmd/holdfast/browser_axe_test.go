@@ -42,6 +42,7 @@ var seenElsewhere = map[string]string{
 	"GET /settings/permissions/live":                                  "part of a page",
 	"GET /dashboard/live":                                             "part of a page",
 	"GET /status/live":                                                "part of a page",
+	"GET /partner/settings/storage/{id}/live":                         "part of a page",
 	"GET /partner/settings/storage/checks":                            "part of a page",
 	"GET /imap/{connection}":                                          "TestBrowserIMAP",
 	"GET /imap/{connection}/server":                                   "TestBrowserIMAP",

@@ -69,6 +69,19 @@ func TestBrowserPeople(t *testing.T) {
 		t.Fatal(err)
 	}
 	p.says("Saved.").see("settings-forbidden")
+
+	// Now the partner's people ask first, and an admin grants it for a day.
+	signInAs := func(mail, lands string) {
+		p.press("Sign out").says("You are signed out")
+		p.fill("input[name=email]", mail).fill("input[name=password]", demoPassword).press("Sign in").says(lands)
+	}
+	signInAs("dana@northwind.example", "Organizations")
+	p.press("Contoso Dental").says("lets nobody act for it without being asked").see("organization-forbidden")
+	p.fill("[name=reason]", "Move a mailbox").press("Ask Contoso Dental").says("was asked").see("organization-asked")
+	signInAs("adele@contoso.example", "Dashboard")
+	p.open("/settings").says("Move a mailbox").see("settings-asked").press("Grant for a day").says("Granted for a day").see("settings-granted")
+	signInAs("dana@northwind.example", "Organizations")
+	p.press("Contoso Dental").fill("[name=reason]", "Move a mailbox").press("Act for").says("is acting for").press("Stop acting").says("You stopped acting")
 }
 
 // code is what an authenticator app shows, some time from now. The code of now and
