@@ -48,6 +48,8 @@
 //     it anew.
 //   - Export: messages as a file for a person, made in the background and kept
 //     encrypted until it expires.
+//   - Deletion: of an organization, with all that there is of it. It outlives it.
+//   - Remnant: what is left of Holdfast in a tenant, for a person to remove.
 //   - Activity: what was done, by whom, for whom; append-only.
 //   - Problem: an error that a person can read and act on.
 package backup

@@ -217,3 +217,11 @@ type TestIMAPJob struct {
 
 // Kind names the job.
 func (TestIMAPJob) Kind() string { return "test_imap" }
+
+// DeleteOrganizationJob goes on with the deletion of an organization.
+type DeleteOrganizationJob struct {
+	OrgID OrgID `json:"org_id" river:"unique"`
+}
+
+// Kind names the job.
+func (DeleteOrganizationJob) Kind() string { return "delete_organization" }

@@ -18,6 +18,7 @@ type Organization struct {
 	ForbidActing bool
 	ActingAsked  int
 	SuspendedAt  time.Time // zero unless suspended
+	DeletingAt   time.Time // when its deletion began, zero if it did not
 	CreatedAt    time.Time
 }
 

@@ -343,6 +343,9 @@ func (s *Server) apiSetManualRole(r *http.Request, by backup.Actor) (any, error)
 	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
 		return nil, badQuery(map[string]string{"body": "Send one JSON object and nothing after it."})
 	}
+	if !org.DeletingAt.IsZero() {
+		return nil, errDeleting
+	}
 	if *set.Enabled != org.ManualRole {
 		if err := s.Store.SetManualRole(r.Context(), by.Partner.ID, org.ID, *set.Enabled, by); err != nil {
 			return nil, err

@@ -28,6 +28,7 @@ type apiOrganizationJSON struct {
 	Domain       string         `json:"domain"` // of its tenant, "" if nothing is connected
 	CreatedAt    *time.Time     `json:"created_at"`
 	SuspendedAt  *time.Time     `json:"suspended_at"`
+	DeletingAt   *time.Time     `json:"deleting_at"` // when its deletion began
 	LastBackupAt *time.Time     `json:"last_backup_at"`
 	ManualRole   bool           `json:"manual_custom_role"`
 	Mailboxes    map[string]int `json:"mailboxes"` // by status, and total
@@ -97,7 +98,7 @@ func organizationJSON(o backup.OrganizationHealth) apiOrganizationJSON {
 	for _, s := range backup.Statuses {
 		counts[string(s)] = o.Counts[s]
 	}
-	return apiOrganizationJSON{ID: string(o.ID), Name: o.Name, Domain: o.TenantDomain, CreatedAt: jsonTime(o.CreatedAt), SuspendedAt: jsonTime(o.SuspendedAt),
+	return apiOrganizationJSON{ID: string(o.ID), Name: o.Name, Domain: o.TenantDomain, CreatedAt: jsonTime(o.CreatedAt), SuspendedAt: jsonTime(o.SuspendedAt), DeletingAt: jsonTime(o.DeletingAt),
 		LastBackupAt: jsonTime(o.LastRunAt), ManualRole: o.ManualRole, Mailboxes: counts}
 }
 

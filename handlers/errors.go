@@ -13,6 +13,7 @@ import (
 var (
 	errCrossOrigin = errors.New("request from another site")
 	errSuspended   = errors.New("organization is suspended")
+	errDeleting    = errors.New("organization is being deleted")
 	errBusy        = errors.New("too many sign-ins at the same time")
 )
 
@@ -32,6 +33,8 @@ func failureOf(err error) failure {
 		return failure{http.StatusForbidden, "Not allowed", "Your role does not allow this. Ask an admin of your organization.", false}
 	case errors.Is(err, errSuspended):
 		return failure{http.StatusForbidden, "Organization suspended", "Your provider has suspended this organization. Its backups are kept. Ask your provider to resume it.", false}
+	case errors.Is(err, errDeleting):
+		return failure{http.StatusConflict, "Being deleted", "This organization is being deleted, so nothing of it can be seen or changed any more. How far that is stands under Organizations.", false}
 	case errors.Is(err, errCrossOrigin):
 		return failure{http.StatusForbidden, "Not allowed", "This request came from another website, so it was not done. Open Holdfast itself and try again there.", false}
 	case errors.Is(err, backup.ErrStale), errors.Is(err, backup.ErrConflict):

@@ -35,6 +35,9 @@ func (s *Server) listOrganizations(w http.ResponseWriter, r *http.Request) error
 		}
 		v.Unrecoverable = !recovery.Recoverable()
 	}
+	if v.Deletions, err = s.Store.UnsettledDeletions(r.Context(), a.Partner.ID); err != nil {
+		return err
+	}
 	found := matching(all, v.Search)
 	v.Of = map[string]int{"": len(found)}
 	for _, o := range found {
@@ -164,14 +167,21 @@ func (s *Server) createOrganization(w http.ResponseWriter, r *http.Request) erro
 }
 
 // organization reads the organization that the address names; another
-// partner's is ErrNotFound.
+// partner's is ErrNotFound, one that is being deleted errDeleting.
 func (s *Server) organization(r *http.Request) (backup.Organization, error) {
-	return s.Store.Organization(r.Context(), actor(r).Partner.ID, backup.OrgID(r.PathValue("id")))
+	org, err := s.Store.Organization(r.Context(), actor(r).Partner.ID, backup.OrgID(r.PathValue("id")))
+	if err == nil && !org.DeletingAt.IsZero() {
+		err = errDeleting
+	}
+	return org, err
 }
 
 // showOrganization shows an organization's details.
 func (s *Server) showOrganization(w http.ResponseWriter, r *http.Request) error {
 	v, err := s.organizationView(r)
+	if errors.Is(err, errDeleting) {
+		return s.redirect(w, r, deletionPath(backup.OrgID(r.PathValue("id"))), "")
+	}
 	if err != nil {
 		return err
 	}

@@ -86,7 +86,8 @@ func (s *Store) destroyedKeys(ctx context.Context, q querier, org backup.OrgID, 
 	return list, nil
 }
 
-// mustNotBeErased refuses a key for a mailbox whose keys were destroyed.
+// mustNotBeErased refuses a key for a mailbox whose keys were destroyed, and for
+// an organization that is being deleted, or was.
 func mustNotBeErased(ctx context.Context, q querier, tenant, source string) error {
 	n, err := one(ctx, q, scanValue[int], `SELECT count(*) FROM erased_sources WHERE org_id = $1 AND source = $2`, tenant, source)
 	if err != nil {
@@ -94,6 +95,13 @@ func mustNotBeErased(ctx context.Context, q querier, tenant, source string) erro
 	}
 	if n > 0 {
 		return fmt.Errorf("mailbox %s was erased: %w", source, repo.ErrNoKey)
+	}
+	gone, err := one(ctx, q, scanValue[int], `SELECT count(*) FROM deletions WHERE org_id = $1`, tenant)
+	if err != nil {
+		return fmt.Errorf("look for deleted organizations: %w", err)
+	}
+	if gone > 0 {
+		return fmt.Errorf("organization %s was deleted: %w", tenant, repo.ErrNoKey)
 	}
 	return nil
 }

@@ -10,17 +10,17 @@ import (
 	"holdfast/backup"
 )
 
-const organizationColumns = `o.id, o.partner_id, o.name, o.manual_role, o.require_factor, o.forbid_acting, o.acting_asked, o.suspended_at, o.created_at`
+const organizationColumns = `o.id, o.partner_id, o.name, o.manual_role, o.require_factor, o.forbid_acting, o.acting_asked, o.suspended_at, o.deleting_at, o.created_at`
 
-func organizationFields(o *backup.Organization, suspended, created *int64) []any {
-	return []any{&o.ID, &o.PartnerID, &o.Name, &o.ManualRole, &o.RequireFactor, &o.ForbidActing, &o.ActingAsked, suspended, created}
+func organizationFields(o *backup.Organization, suspended, deleting, created *int64) []any {
+	return []any{&o.ID, &o.PartnerID, &o.Name, &o.ManualRole, &o.RequireFactor, &o.ForbidActing, &o.ActingAsked, suspended, deleting, created}
 }
 
 func scanOrganization(row scanner) (backup.Organization, error) {
 	var o backup.Organization
-	var suspended, created int64
-	err := row.Scan(organizationFields(&o, &suspended, &created)...)
-	o.SuspendedAt, o.CreatedAt = moment(suspended), moment(created)
+	var suspended, deleting, created int64
+	err := row.Scan(organizationFields(&o, &suspended, &deleting, &created)...)
+	o.SuspendedAt, o.DeletingAt, o.CreatedAt = moment(suspended), moment(deleting), moment(created)
 	return o, err
 }
 
@@ -62,9 +62,10 @@ func (s *Store) OrganizationByID(ctx context.Context, id backup.OrgID) (backup.O
 	return one(ctx, s.read, scanOrganization, `SELECT `+organizationColumns+` FROM organizations o WHERE o.id = $1`, id)
 }
 
-// AllOrganizations returns every organization; for operators' tools.
+// AllOrganizations returns every organization that is not being deleted; for jobs
+// and operators' tools.
 func (s *Store) AllOrganizations(ctx context.Context) ([]backup.Organization, error) {
-	return collect(ctx, s.read, scanOrganization, `SELECT `+organizationColumns+` FROM organizations o ORDER BY o.name_folded, o.id`)
+	return collect(ctx, s.read, scanOrganization, `SELECT `+organizationColumns+` FROM organizations o WHERE o.deleting_at = 0 ORDER BY o.name_folded, o.id`)
 }
 
 // RenameOrganization saves a new name.
@@ -116,7 +117,7 @@ func (s *Store) SetSuspended(ctx context.Context, partner backup.PartnerID, id b
 		if suspended {
 			kind, at = "organization.suspend", millis(time.Now())
 		}
-		name, err := one(ctx, tx, scanValue[string], `SELECT name FROM organizations WHERE partner_id = $1 AND id = $2 AND (suspended_at = 0) = $3`, partner, id, suspended)
+		name, err := one(ctx, tx, scanValue[string], `SELECT name FROM organizations WHERE partner_id = $1 AND id = $2 AND (suspended_at = 0) = $3 AND deleting_at = 0`, partner, id, suspended)
 		if err != nil {
 			return err
 		}
@@ -132,9 +133,9 @@ func (s *Store) SetSuspended(ctx context.Context, partner backup.PartnerID, id b
 func (s *Store) Organizations(ctx context.Context, partner backup.PartnerID) ([]backup.OrganizationHealth, error) {
 	list, err := collect(ctx, s.read, func(row scanner) (backup.OrganizationHealth, error) {
 		h := backup.OrganizationHealth{Counts: backup.StatusCounts{}}
-		var suspended, created, last int64
-		err := row.Scan(append(organizationFields(&h.Organization, &suspended, &created), &h.TenantDomain, &last)...)
-		h.SuspendedAt, h.CreatedAt, h.LastRunAt = moment(suspended), moment(created), moment(last)
+		var suspended, deleting, created, last int64
+		err := row.Scan(append(organizationFields(&h.Organization, &suspended, &deleting, &created), &h.TenantDomain, &last)...)
+		h.SuspendedAt, h.DeletingAt, h.CreatedAt, h.LastRunAt = moment(suspended), moment(deleting), moment(created), moment(last)
 		return h, err
 	}, `
 		SELECT `+organizationColumns+`,

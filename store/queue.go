@@ -21,6 +21,7 @@ const (
 	QueueRestore = "restore"
 	QueueUpkeep  = "upkeep"
 	QueueExport  = "export"
+	QueueDelete  = "delete"
 )
 
 // River returns a client of the job queue in this database.
@@ -40,6 +41,8 @@ func insertOpts(args river.JobArgs) *river.InsertOpts {
 		opts.Queue, opts.MaxAttempts = QueueRestore, 1
 	case (backup.UpkeepJob{}).Kind():
 		opts.Queue, opts.MaxAttempts = QueueUpkeep, 1
+	case (backup.DeleteOrganizationJob{}).Kind():
+		opts.Queue, opts.MaxAttempts = QueueDelete, 1
 	case (backup.ExportJob{}).Kind():
 		opts.Queue, opts.MaxAttempts = QueueExport, 1
 	}

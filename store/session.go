@@ -242,6 +242,9 @@ func (s *Store) StartActing(ctx context.Context, by backup.Actor, org backup.Org
 		if err != nil {
 			return err
 		}
+		if !o.DeletingAt.IsZero() {
+			return backup.ErrConflict
+		}
 		if may := !o.ForbidActing; !may {
 			if may, err = grantedActing(ctx, tx, org, by.Person.ID, now); err != nil {
 				return fmt.Errorf("look for leave to act: %w", err)
@@ -285,7 +288,7 @@ func (s *Store) StopActing(ctx context.Context, by backup.Actor) error {
 // person without a membership is backup.ErrNotFound.
 func (s *Store) Actor(ctx context.Context, v backup.Session) (backup.Actor, error) {
 	a, err := one(ctx, s.read, scanActor, `SELECT `+personColumns+`, m.role, t.id, t.name, t.created_at,
-			coalesce(o.id, ''), coalesce(o.partner_id, ''), coalesce(o.name, ''), coalesce(o.manual_role, FALSE), coalesce(o.require_factor, FALSE), coalesce(o.forbid_acting, FALSE), coalesce(o.acting_asked, 0), coalesce(o.suspended_at, 0), coalesce(o.created_at, 0)
+			coalesce(o.id, ''), coalesce(o.partner_id, ''), coalesce(o.name, ''), coalesce(o.manual_role, FALSE), coalesce(o.require_factor, FALSE), coalesce(o.forbid_acting, FALSE), coalesce(o.acting_asked, 0), coalesce(o.suspended_at, 0), coalesce(o.deleting_at, 0), coalesce(o.created_at, 0)
 		FROM people p JOIN memberships m ON m.person_id = p.id
 		LEFT JOIN organizations o ON o.id = m.org_id
 		JOIN partners t ON t.id = coalesce(m.partner_id, o.partner_id)
@@ -302,11 +305,11 @@ func (s *Store) Actor(ctx context.Context, v backup.Session) (backup.Actor, erro
 
 func scanActor(row scanner) (backup.Actor, error) {
 	var a backup.Actor
-	var person, partner, suspended, org int64
+	var person, partner, suspended, deleting, org int64
 	p := &a.Person
 	fields := []any{&p.ID, &p.Name, &p.Email, &p.PasswordHash, &p.Factors, &person, &a.Role, &a.Partner.ID, &a.Partner.Name, &partner}
-	err := row.Scan(append(fields, organizationFields(&a.Org, &suspended, &org)...)...)
-	p.CreatedAt, a.Partner.CreatedAt, a.Org.SuspendedAt, a.Org.CreatedAt = moment(person), moment(partner), moment(suspended), moment(org)
+	err := row.Scan(append(fields, organizationFields(&a.Org, &suspended, &deleting, &org)...)...)
+	p.CreatedAt, a.Partner.CreatedAt, a.Org.SuspendedAt, a.Org.DeletingAt, a.Org.CreatedAt = moment(person), moment(partner), moment(suspended), moment(deleting), moment(org)
 	return a, err
 }
 

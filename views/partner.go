@@ -21,6 +21,8 @@ type Organizations struct {
 	MayCreate bool
 	Only      string         // one of OrganizationNeeds, or "" for all
 	Of        map[string]int // how many are found of each of OrganizationNeeds, and with "" in all
+	// Deletions are those of which something is to be done still.
+	Deletions []backup.Deletion
 	// Unrecoverable says that nothing away from the server would open the backups,
 	// to who can change that.
 	Unrecoverable bool
@@ -199,6 +201,7 @@ var activityNames = map[string]string{ //nolint:gosec // names of actions, one o
 	"retention.mailbox": "Changed the retention of a mailbox", "hold.mailbox.set": "Set a legal hold on a mailbox", "hold.mailbox.lift": "Lifted the legal hold of a mailbox",
 	"schedule.save": "Changed the schedule", "schedule.pause": "Paused automatic backups", "schedule.resume": "Resumed automatic backups",
 	"person.role": "Changed a role", "person.remove": "Removed a person", "person.factors_reset": "Removed second factors of somebody",
+	"organization.delete_begin": "Began to delete an organization", "organization.delete": "An organization was deleted", "organization.delete_settle": "Removed by hand what a deletion left",
 	"organization.suspend": "Suspended the organization", "organization.resume": "Resumed the organization",
 	"role.made": "Made in Exchange Online", "authorization.cleaned": "Removed by hand what an authorization left",
 	"role.check": "Checked the custom role", "sign_in.refused": "Sign-in refused", "refused": "Was refused", "token.refused": "API token was refused", "password.change": "Changed the password", "password.link": "Chose a password with a set-up link",

@@ -143,6 +143,7 @@ func (r *Runner) config(holder string) *river.Config {
 	river.AddWorker(workers, &portalCopy{Runner: r})
 	river.AddWorker(workers, &restore{Runner: r})
 	river.AddWorker(workers, &returnRestore{Runner: r})
+	river.AddWorker(workers, &deleteOrganization{Runner: r})
 	river.AddWorker(workers, &schedule{Runner: r})
 	periodic := []*river.PeriodicJob{river.NewPeriodicJob(river.PeriodicInterval(scheduleEvery),
 		func() (river.JobArgs, *river.InsertOpts) {
@@ -154,6 +155,7 @@ func (r *Runner) config(holder string) *river.Config {
 		queueUpkeep:        {MaxWorkers: 1},
 		queueExport:        {MaxWorkers: exportsAtOnce},
 		store.QueueRestore: {MaxWorkers: restoresAtATime},
+		store.QueueDelete:  {MaxWorkers: 1},
 	}
 	if r.Replica != nil {
 		periodic, queues[queueReplica] = append(periodic, r.replicateOften()), river.QueueConfig{MaxWorkers: 1}
@@ -168,6 +170,7 @@ func (r *Runner) config(holder string) *river.Config {
 		ErrorHandler:         &errorLog{log: r.Log},
 		Logger:               slog.New(quiet{r.Log.Handler()}).With("part", "queue"),
 		PeriodicJobs:         periodic,
+		Middleware:           []rivertype.Middleware{river.WorkerMiddlewareFunc(r.refuseDeleted)},
 	}
 }
 

@@ -46,6 +46,7 @@ func (w *schedule) Work(ctx context.Context, _ *river.Job[backup.ScheduleJob]) e
 		w.notices(ctx, now),
 		w.upkeep(ctx, now),
 		w.exports(ctx, now),
+		w.deletions(ctx, now),
 		w.tidy(ctx, now),
 	)
 }

@@ -279,7 +279,7 @@ func RoleGone(at time.Time) backup.Problem {
 // authorization that made it was given up: the ten cmdlets can't remove it.
 func RoleLeft(at time.Time) backup.Problem {
 	return backup.Problem{Kind: backup.ProblemRoleLeft, At: at,
-		Details: []string{"Remove-RoleGroup -Identity '" + RoleGroup + "'", "Remove-ManagementRole -Identity '" + roleRecipients + "'"},
+		Details: slices.Clone(roleRemoval),
 		Text:    "The role group " + RoleGroup + " and its role stay in Exchange Online. Nobody can use them, and a later authorization finds them again. To remove them, an administrator runs these two lines in Exchange Online PowerShell."}
 }
 

@@ -1,6 +1,7 @@
 package repo
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -10,6 +11,7 @@ import (
 	"iter"
 	"os"
 	"path"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -262,4 +264,31 @@ func notExist(key string, err error) error {
 		return fmt.Errorf("%s: %w", key, ErrNotExist)
 	}
 	return err
+}
+
+// Prune removes the folders of a prefix, which ends in a slash, that are empty.
+// The deepest go first.
+func (d *Dir) Prune(ctx context.Context, prefix string) error {
+	start := strings.TrimSuffix(prefix, "/")
+	if !ValidKey(start) {
+		return badKey(prefix)
+	}
+	var folders []string
+	err := fs.WalkDir(d.root.FS(), start, func(name string, e fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		if err == nil && e.IsDir() {
+			folders = append(folders, name)
+		}
+		return cmp.Or(err, ctx.Err())
+	})
+	if err != nil {
+		return err
+	}
+	for _, name := range slices.Backward(folders) {
+		_ = d.root.Remove(name) // one that is not empty stays
+		d.made.Delete(name)
+	}
+	return nil
 }

@@ -99,3 +99,10 @@ func (s *Storage) retains(ctx context.Context, key, version string) bool {
 	l, err := s.locked(ctx, key, version)
 	return err == nil && (l.hold || l.until.After(time.Now()))
 }
+
+// LockedUntil returns when the lock of an object ends, zero if that is not known:
+// a legal hold has no end.
+func (s *Storage) LockedUntil(ctx context.Context, key string) (time.Time, error) {
+	l, err := s.locked(ctx, key, "")
+	return l.until, err
+}
