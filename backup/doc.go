@@ -35,6 +35,8 @@
 //     expires or is erased.
 //   - Expire: what happens to a snapshot that is no longer kept. Its tombstone
 //     stands in the repository's deletion log.
+//   - Erasure: everything of a mailbox is made unreadable for good, by destroying
+//     its keys; its certificate says so, and stays.
 //   - Collection: it frees the space of what no kept snapshot needs.
 //   - Item: one message in a snapshot.
 //   - Restore: messages of a snapshot that are put back into a mailbox.

@@ -208,6 +208,15 @@ type ExportJob struct {
 // Kind names the job.
 func (ExportJob) Kind() string { return "export" }
 
+// EraseJob erases the data of a mailbox.
+type EraseJob struct {
+	OrgID     OrgID     `json:"org_id" river:"unique"`
+	ErasureID ErasureID `json:"erasure_id" river:"unique"`
+}
+
+// Kind names the job.
+func (EraseJob) Kind() string { return "erase" }
+
 // TestIMAPJob signs in to the accounts of an IMAP connection that were not
 // tested yet.
 type TestIMAPJob struct {

@@ -149,16 +149,29 @@ func (s *Store) Scrub(ctx context.Context) error {
 	if _, err := s.db.ExecContext(ctx, `VACUUM`); err != nil {
 		return fmt.Errorf("write the database anew: %w", diskFull(err))
 	}
-	busy, err := one(ctx, s.db, func(row scanner) (int, error) {
-		var busy, pages, moved int
-		err := row.Scan(&busy, &pages, &moved)
-		return busy, err
-	}, `PRAGMA wal_checkpoint(TRUNCATE)`)
-	if err != nil {
-		return fmt.Errorf("empty the log of writes: %w", err)
+	for range scrubTries {
+		busy, err := one(ctx, s.db, func(row scanner) (int, error) {
+			var busy, pages, moved int
+			err := row.Scan(&busy, &pages, &moved)
+			return busy, err
+		}, `PRAGMA wal_checkpoint(TRUNCATE)`)
+		if err != nil {
+			return fmt.Errorf("empty the log of writes: %w", err)
+		}
+		if busy == 0 {
+			return nil
+		}
+		select { // somebody reads the database as it was before
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(scrubPause):
+		}
 	}
-	if busy != 0 {
-		return errors.New("empty the log of writes: somebody reads the database")
-	}
-	return nil
+	return errors.New("empty the log of writes: somebody reads the database")
 }
+
+// How often, and with what pauses, Scrub waits for readers.
+const (
+	scrubTries = 40
+	scrubPause = 250 * time.Millisecond
+)

@@ -26,6 +26,15 @@ func (s *Store) Replica(ctx context.Context, place string) (backup.Replica, erro
 		FROM replicas WHERE place = $1`, place)
 }
 
+// ReplicaPlaces returns every place that a copy of the repository was kept in.
+func (s *Store) ReplicaPlaces(ctx context.Context) ([]string, error) {
+	list, err := collect(ctx, s.read, scanValue[string], `SELECT place FROM replicas ORDER BY place`)
+	if err != nil {
+		return nil, fmt.Errorf("list copies of the repository: %w", err)
+	}
+	return list, nil
+}
+
 // StartReplica notes that copying to a place begins. It returns
 // backup.ErrConflict if another process copies there and gave a sign of life
 // within life.

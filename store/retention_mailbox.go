@@ -125,6 +125,13 @@ func (s *Store) SetMailboxHold(ctx context.Context, org backup.OrgID, id backup.
 		if err != nil {
 			return err
 		}
+		erasing, err := one(ctx, tx, scanValue[int], `SELECT count(*) FROM erasures WHERE org_id = $1 AND mailbox_id = $2 AND state = 'running'`, org, id)
+		if err != nil {
+			return fmt.Errorf("look for an erasure: %w", err)
+		}
+		if erasing > 0 {
+			return backup.FieldErrors{"reason": "The data of this mailbox is being erased already."}
+		}
 		if err := execOne(ctx, tx, `
 			INSERT INTO mailbox_retention (mailbox_id, org_id, held_at, held_by, held_reason) VALUES ($1, $2, $3, $4, $5)
 			ON CONFLICT (mailbox_id) DO UPDATE SET held_at = excluded.held_at, held_by = excluded.held_by, held_reason = excluded.held_reason

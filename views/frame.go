@@ -75,7 +75,7 @@ func (f Frame) menu() []menuItem {
 		{Path: "/browse", Name: "Browse & Restore", Icon: "folder"},
 		{Path: "/status", Name: "System Status", Icon: "activity"},
 		{Path: "/activity", Name: "Activity", Icon: "history"},
-		{Path: "/settings", Name: "Account Settings", Icon: "settings"},
+		{Path: "/settings", Name: "Account Settings", Icon: "settings", also: []string{"/erasures"}},
 	}
 }
 

@@ -200,6 +200,7 @@ var activityNames = map[string]string{ //nolint:gosec // names of actions, one o
 	"retention.save":     "Changed the retention", "retention.expire": "Let snapshots expire", "hold.set": "Set a legal hold", "hold.lift": "Lifted the legal hold",
 	"retention.mailbox": "Changed the retention of a mailbox", "hold.mailbox.set": "Set a legal hold on a mailbox", "hold.mailbox.lift": "Lifted the legal hold of a mailbox",
 	"schedule.save": "Changed the schedule", "schedule.pause": "Paused automatic backups", "schedule.resume": "Resumed automatic backups",
+	"erasure.ask": "Asked for the erasure of a mailbox", "erasure.stop": "Stopped the erasure of a mailbox: a legal hold", "erasure.done": "Erased a mailbox for good",
 	"person.role": "Changed a role", "person.remove": "Removed a person", "person.factors_reset": "Removed second factors of somebody",
 	"organization.delete_begin": "Began to delete an organization", "organization.delete": "An organization was deleted", "organization.delete_settle": "Removed by hand what a deletion left",
 	"organization.suspend": "Suspended the organization", "organization.resume": "Resumed the organization",

@@ -87,7 +87,7 @@ func RetentionPage(f Frame, v Retention) templ.Component {
 					return templ_7745c5c3_Err
 				}
 			}
-			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 5, "<p><a href=\"/settings/retention/mailboxes\">Rules and legal holds of single mailboxes</a></p>")
+			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 5, "<p><a href=\"/settings/retention/mailboxes\">Rules and legal holds of single mailboxes</a> · <a href=\"/erasures\">Erasures and certificates</a></p>")
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}

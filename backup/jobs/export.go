@@ -191,17 +191,5 @@ func (w *schedule) exports(ctx context.Context, now time.Time) error {
 			return fmt.Errorf("queue export %s: %w", e.ID, err)
 		}
 	}
-	expired, err := w.Store.ExpiredExports(ctx, now)
-	if err != nil {
-		return err
-	}
-	for _, e := range expired {
-		if _, err := w.Engine.Repo.Files().Delete(ctx, export.Folder(e)); err != nil {
-			return fmt.Errorf("delete the file of export %s: %w", e.ID, err)
-		}
-		if err := w.Store.ForgetExport(ctx, e.OrgID, e.ID); err != nil && !errors.Is(err, backup.ErrNotFound) {
-			return fmt.Errorf("forget export %s: %w", e.ID, err)
-		}
-	}
-	return nil
+	return w.deleteExports(ctx, now)
 }

@@ -80,7 +80,11 @@ func (r *Runner) copyRepository(ctx context.Context, beat *replicaBeat) (repo.Re
 	if err != nil {
 		return repo.Replication{}, err
 	}
-	return repo.Replicate(ctx, from, to, sums, beat.progress)
+	done, err := repo.Replicate(ctx, from, to, sums, beat.progress)
+	if err != nil {
+		return done, err
+	}
+	return done, r.followFiles(ctx, from, to)
 }
 
 func replicaOf(place string, r repo.Replication) backup.Replica {

@@ -37,6 +37,8 @@ type Runner struct {
 	// for the system's.
 	MailRoots *x509.CertPool
 
+	// Spool is a folder for files under way; "" for the system's.
+	Spool string
 	// Replica is where a copy of the repository is kept; nil for nowhere.
 	Replica *Replica
 	// Worked, if not nil, is told what runs have read since they told it last,
@@ -114,6 +116,9 @@ func (r *Runner) takeUp(ctx context.Context, holder string) error {
 	if err := r.releaseDead(ctx); err != nil {
 		return fmt.Errorf("take up work left open: %w", err)
 	}
+	if err := r.cleanSpool(); err != nil {
+		return err
+	}
 	if err := r.Engine.Recover(ctx); err != nil {
 		return fmt.Errorf("bring the catalog up to date with the repository: %w", err)
 	}
@@ -141,6 +146,7 @@ func (r *Runner) config(holder string) *river.Config {
 	river.AddWorker(workers, &exportFile{Runner: r})
 	river.AddWorker(workers, &replicate{Runner: r})
 	river.AddWorker(workers, &portalCopy{Runner: r})
+	river.AddWorker(workers, &erase{Runner: r})
 	river.AddWorker(workers, &restore{Runner: r})
 	river.AddWorker(workers, &returnRestore{Runner: r})
 	river.AddWorker(workers, &deleteOrganization{Runner: r})

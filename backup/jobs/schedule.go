@@ -47,6 +47,7 @@ func (w *schedule) Work(ctx context.Context, _ *river.Job[backup.ScheduleJob]) e
 		w.upkeep(ctx, now),
 		w.exports(ctx, now),
 		w.deletions(ctx, now),
+		w.erasures(ctx),
 		w.tidy(ctx, now),
 	)
 }

@@ -202,6 +202,22 @@ func (f Files) Names(ctx context.Context, folder string) ([]string, error) {
 	return names, nil
 }
 
+// Begun lists the files below a folder, which ends in a slash, those included of
+// which only parts are there, in order of their names.
+func (f Files) Begun(ctx context.Context, folder string) ([]string, error) {
+	var names []string
+	for e, err := range f.Storage.List(ctx, folder) {
+		if err != nil {
+			return nil, err
+		}
+		name := e.Key[:strings.LastIndexByte(e.Key, '/')]
+		if len(names) == 0 || names[len(names)-1] != name {
+			names = append(names, name)
+		}
+	}
+	return names, nil
+}
+
 // Delete removes all objects below a folder, which ends in a slash: a file, or
 // many, or what a crash left. The ends go first, so that no half file is left
 // to be opened. It returns how many objects there were.
@@ -223,4 +239,51 @@ func (f Files) Delete(ctx context.Context, folder string) (int, error) {
 		}
 	}
 	return len(ends) + len(parts), nil
+}
+
+// CopyTo copies the objects below a folder, which ends in a slash, that another
+// storage lacks; the ends of files come last.
+func (f Files) CopyTo(ctx context.Context, folder string, to Storage) error {
+	c := copier{from: f.Storage, to: to}
+	for e, err := range f.Storage.List(ctx, folder) {
+		if err != nil {
+			return err
+		}
+		if _, err := to.Stat(ctx, e.Key); err == nil {
+			continue
+		} else if !errors.Is(err, ErrNotExist) {
+			return err
+		}
+		if _, err := c.copy(ctx, e.Key); err != nil {
+			return fmt.Errorf("copy %s: %w", e.Key, err)
+		}
+	}
+	return nil
+}
+
+// DeleteMissing deletes the objects below a folder, which ends in a slash, that
+// another storage does not have.
+func (f Files) DeleteMissing(ctx context.Context, folder string, from Storage) error {
+	kept := map[string]bool{}
+	for e, err := range from.List(ctx, folder) {
+		if err != nil {
+			return err
+		}
+		kept[e.Key] = true
+	}
+	var gone []string
+	for e, err := range f.Storage.List(ctx, folder) {
+		if err != nil {
+			return err
+		}
+		if !kept[e.Key] {
+			gone = append(gone, e.Key)
+		}
+	}
+	for _, key := range gone {
+		if err := f.Storage.Delete(ctx, key); err != nil && !errors.Is(err, ErrNotExist) && !errors.Is(err, ErrRetained) {
+			return err
+		}
+	}
+	return nil
 }

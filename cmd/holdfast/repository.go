@@ -99,12 +99,15 @@ func parsePlace(name, address string, keys s3Keys, lock lockConfig, spool string
 	return place{bucket: &bucket}, nil
 }
 
+// spool is the folder of files under way.
+func (c *config) spool() string { return filepath.Join(c.Data, "spool") }
+
 // completeRepository finds out where the repository is.
 func (c *config) completeRepository() error {
 	if c.Repository == "" {
 		c.Repository = filepath.Join(c.Data, "repository")
 	}
-	spool := filepath.Join(c.Data, "spool")
+	spool := c.spool()
 	var err error
 	if c.place, err = parsePlace("repository", c.Repository, c.S3, c.Lock, spool); err != nil || c.Replica.To == "" {
 		return err

@@ -148,7 +148,7 @@ func (p *parts) run(ctx context.Context, ready func(addr string)) error {
 	}
 	if p.config.worker() {
 		runner := &jobs.Runner{Store: p.store, Engine: p.engine, Microsoft: p.microsoft,
-			Every: p.config.Every, Workers: p.config.Workers, CheckRate: int64(p.config.CheckRate) << 20, Log: p.log, PublicURL: p.config.PublicURL}
+			Every: p.config.Every, Workers: p.config.Workers, Spool: p.config.spool(), CheckRate: int64(p.config.CheckRate) << 20, Log: p.log, PublicURL: p.config.PublicURL}
 		if p.config.Replica.To != "" {
 			runner.Replica = &jobs.Replica{Place: p.config.replica.String(), Every: p.config.Replica.Every, Open: p.config.openBoth}
 		}
