@@ -16,7 +16,7 @@ import (
 // guarded are the routes that change how people get in. Whoever has only the
 // cookie of a session does none of it: they ask for a confirmation that is not
 // older than confirmLife. The words say what is asked for.
-var guarded = map[string]string{
+var guarded = map[string]string{ //nolint:gosec // paths, no credentials
 	"GET /account/app":                                        "set up an authenticator app",
 	"POST /account/app":                                       "set up an authenticator app",
 	"POST /account/app/remove":                                "remove the authenticator app",

@@ -1,6 +1,6 @@
 -- +goose Up
 -- The data of a mailbox that is erased, and the certificate of it, which stays
--- when mailbox and organization are gone. One text for SQLite and PostgreSQL.
+-- when the mailbox is gone. One text for SQLite and PostgreSQL.
 CREATE TABLE erasures (
 	id TEXT PRIMARY KEY,
 	org_id TEXT NOT NULL,
