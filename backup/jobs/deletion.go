@@ -41,8 +41,11 @@ func (w *deleteOrganization) Work(ctx context.Context, job *river.Job[backup.Del
 	if err != nil {
 		return fmt.Errorf("read the deletion of organization %s: %w", job.Args.OrgID, err)
 	}
+	forgotten := false
 	for d.Open() && !d.NextTryAt.After(time.Now()) {
+		at := d.Step
 		err := w.step(ctx, &d)
+		forgotten = forgotten || at == backup.DeletionRows && err == nil
 		switch {
 		case ctx.Err() != nil:
 			return ctx.Err()
@@ -56,9 +59,16 @@ func (w *deleteOrganization) Work(ctx context.Context, job *river.Job[backup.Del
 			return fmt.Errorf("read the deletion of organization %s: %w", d.OrgID, err)
 		}
 	}
-	if !d.Open() {
-		w.Log.Info("organization deleted", "organization", d.OrgID, "objects", d.Objects)
+	if d.Open() && !forgotten {
+		return nil
 	}
+	if err := w.Store.Scrub(ctx); err != nil {
+		return fmt.Errorf("clear the database's files of organization %s: %w", d.OrgID, err) // the queue tries again
+	}
+	if d.Open() {
+		return nil // what is locked is deleted when its lock ends
+	}
+	w.Log.Info("organization deleted", "organization", d.OrgID, "objects", d.Objects)
 	return nil
 }
 

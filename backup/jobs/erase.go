@@ -39,6 +39,9 @@ func (w *erase) Work(ctx context.Context, job *river.Job[backup.EraseJob]) error
 // run or a restore is at the mailbox, it returns backup.ErrConflict.
 func (r *Runner) Erase(ctx context.Context, org backup.OrgID, id backup.ErasureID) error {
 	e, err := r.Store.Erasure(ctx, org, id)
+	if errors.Is(err, backup.ErrNotFound) {
+		return nil // the whole organization was deleted meanwhile
+	}
 	if err != nil {
 		return fmt.Errorf("read erasure %s: %w", id, err)
 	}

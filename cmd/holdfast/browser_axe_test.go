@@ -2,6 +2,7 @@ package main
 
 import (
 	"net/http"
+	"net/url"
 	"os"
 	"regexp"
 	"strings"
@@ -56,7 +57,7 @@ var seenElsewhere = map[string]string{
 }
 
 // noPage are addresses that answer with a file or lead out of the portal.
-var noPage = regexp.MustCompile(`/(download|export|script|proof\.json|live|preview|openapi\.yaml)$|/oidc/|^/account/providers/|^/account/confirm/providers/|^/branding/|^/static/|^/setup`)
+var noPage = regexp.MustCompile(`/(download|export|script|proof\.json|certificate\.json|live|preview|openapi\.yaml)$|/oidc/|^/account/providers/|^/account/confirm/providers/|^/branding/|^/static/|^/setup`)
 
 // crawl visits every kind of page that links lead to, once for all crawls.
 type crawl struct {
@@ -133,6 +134,56 @@ func (c *crawl) look(name string) {
 	c.size(1280, 860)
 }
 
+// path is where the page is.
+func (p *page) path() string {
+	p.t.Helper()
+	path, err := eval[string](p, "location.pathname")
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return path
+}
+
+// first is the path of the first link whose address matches.
+func (p *page) first(address string) string {
+	p.t.Helper()
+	found := `[...document.querySelectorAll("a[href]")].map(a => a.pathname).find(a => /` + address + `/.test(a))`
+	path, err := eval[string](p.until("a link to "+address, found), found)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return path
+}
+
+// tick sets a check box, if there is one.
+func (p *page) tick(selector string) *page {
+	p.t.Helper()
+	if _, err := eval[chromedp.Void](p, `document.querySelectorAll("`+selector+`").forEach(e => { e.checked = true })`); err != nil {
+		p.t.Fatal(err)
+	}
+	return p
+}
+
+// erase has the first mailbox of the dashboard erased, and returns where the
+// certificate is.
+func (p *page) erase() string {
+	p.t.Helper()
+	address, err := eval[string](p.open(p.first("^\\/mailboxes\\/[^/]+$")+"/erase"), `document.querySelector("main a[href^='/mailboxes/']").innerText`)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return p.fill("#requested_by", "Data protection office, case 7").fill("#reason", "Left the company").fill("#address", address).
+		press("Erase for good").says("Certificate of erasure").path()
+}
+
+// suspend suspends an organization and returns where it is.
+func (p *page) suspend(name string) string {
+	p.t.Helper()
+	place := p.open("/partner/organizations?q=" + url.QueryEscape(name)).press(name).says("Suspend this organization").path()
+	p.open(place+"/suspend").fill("#reason", "They left").press("Suspend").says("Suspended")
+	return place
+}
+
 // TestBrowserEveryPageIsAccessible looks at every page of the table of routes,
 // in both schemes and on a narrow screen, as whoever may see it.
 func TestBrowserEveryPageIsAccessible(t *testing.T) {
@@ -171,6 +222,7 @@ func TestBrowserEveryPageIsAccessible(t *testing.T) {
 	as("legacy", "ines@adatum.example", func(p *page) {
 		p.until("the first backups", `[...document.querySelectorAll(".status")].filter(e => e.innerText.startsWith("Protected")).length >= 2`)
 		c.from("/dashboard", "/browse", "/migration", "/settings/credentials")
+		c.from(p.open("/dashboard").erase())
 	})
 	as("partner", "dana@northwind.example", func(p *page) {
 		addIssuer(p, "/partner/sign-in")
@@ -180,6 +232,8 @@ func TestBrowserEveryPageIsAccessible(t *testing.T) {
 		}
 		p.press("Make token").says("holdfast_")
 		c.from("/partner/organizations", "/partner/staff", "/partner/tokens")
+		c.from(p.suspend("Adatum Builders") + "/delete")
+		c.from(p.fill("#name", "Adatum Builders").fill("#reason", "They left").tick("#anyway").press("Delete Adatum Builders").says("Begun by").path())
 		p.open("/partner/staff").press("Invite a person").fill("input[name=name]", "Nora Quist").fill("input[name=email]", "nora@northwind.example").press("Invite this person").says("Set-up link for Nora Quist")
 		if link, err = eval[string](p, `(document.querySelector("#set-up-link").value || document.querySelector("#set-up-link").textContent).trim()`); err != nil {
 			p.t.Fatal(err)
