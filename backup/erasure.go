@@ -117,9 +117,13 @@ func erasedLines(e Erasure, keys []DestroyedKey, c ErasureCopies) []string {
 		"The deletion log of the repository says since then that nothing of this mailbox is kept, so that no rebuild brings it back.",
 		fmt.Sprintf("%s with which the mailbox's messages were encrypted: destroyed. What is left of them in the repository is unreadable, and deleted by the next collections.", counted(len(keys), "key")),
 		"The list of its messages with subjects, senders, recipients and the text that a search looks in; its folders, its snapshots and its runs.",
-		fmt.Sprintf("%s that held its messages, with their files.", counted(int(e.Found.Exports), "export")),
-		fmt.Sprintf("%s from or into the mailbox, with their reports.", counted(int(e.Found.Restores), "restore")),
 		"Older copies of the portal's database in the repository, which held the keys. A new one without them took their place.",
+	}
+	if n := int(e.Found.Exports); n > 0 {
+		list = append(list, counted(n, "export")+" that held its messages, with their files.")
+	}
+	if n := int(e.Found.Restores); n > 0 {
+		list = append(list, "The reports of "+counted(n, "restore")+" from or into the mailbox.")
 	}
 	if c.FilesAnew {
 		list = append(list, "The database's file was written anew, so that the deleted text does not stand in its free space.")

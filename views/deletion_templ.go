@@ -86,7 +86,7 @@ func DeletePage(f Frame, v Delete) templ.Component {
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
-			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 4, "</h1></div></header><section class=\"card narrow\" aria-labelledby=\"goes\"><h2 id=\"goes\">What is deleted</h2><ul class=\"plain-list\"><li>")
+			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 4, "</h1></div></header><section class=\"card narrow\" aria-labelledby=\"goes\"><h2 id=\"goes\">What is deleted</h2><ul class=\"bullets\"><li>")
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}

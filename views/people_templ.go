@@ -1024,7 +1024,7 @@ func SuspendPage(f Frame, v Suspend) templ.Component {
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
-			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 80, "\"><ul class=\"small plain-list\"><li>Its backups stop. What is backed up is kept.</li><li>Its people can’t use the portal until you resume it. You still see it.</li><li>Nothing changes in its tenant.</li></ul>")
+			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 80, "\"><ul class=\"bullets small\"><li>Its backups stop. What is backed up is kept.</li><li>Its people can’t use the portal until you resume it. You still see it.</li><li>Nothing changes in its tenant.</li></ul>")
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
