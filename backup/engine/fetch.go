@@ -2,6 +2,7 @@ package engine
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -95,7 +96,8 @@ func (r *run) enter(ctx context.Context) (slot, error) {
 	}
 	read := sync.OnceFunc(func() { <-r.slots })
 	done := slot{read: read, all: func() { read(); <-r.work }}
-	if err := r.failed(); err != nil {
+	// A place may have been free when the run had ended already.
+	if err := cmp.Or(r.failed(), ctx.Err()); err != nil {
 		done.all()
 		return slot{}, err
 	}
