@@ -28,6 +28,16 @@ func (e *Engine) Collect(ctx context.Context, org backup.OrgID) (repo.Collection
 	return c, nil
 }
 
+// PlanCollection says what Collect would do now, and changes nothing in the
+// repository.
+func (e *Engine) PlanCollection(ctx context.Context, org backup.OrgID) (repo.Collection, error) {
+	if err := e.checkHeads(ctx, org); err != nil {
+		return repo.Collection{}, err
+	}
+	c, err := e.Repo.PlanCollection(ctx, string(org), owner{e, org})
+	return c, e.problem(ctx, fromRepository(err))
+}
+
 // checkHeads looks for the newest snapshot of every mailbox in the repository.
 func (e *Engine) checkHeads(ctx context.Context, org backup.OrgID) error {
 	heads, err := e.Catalog.Heads(ctx)

@@ -35,7 +35,7 @@ func (w *collect) Work(ctx context.Context, _ *river.Job[backup.CollectJob]) err
 		return fmt.Errorf("list organizations: %w", err)
 	}
 	for _, org := range orgs {
-		if err := w.Expire(ctx, org); err != nil {
+		if _, err := w.Expire(ctx, org); err != nil {
 			w.Log.Error("retention not applied", "organization", org.ID, "error", err)
 		}
 		c, err := w.Engine.Collect(ctx, org.ID)

@@ -34,7 +34,7 @@ func TestSnapshotsExpireDayByDay(t *testing.T) {
 		time.Sleep(time.Hour)
 		step := func(want int) {
 			t.Helper()
-			if err := k.Expire(ctx, org); err != nil {
+			if _, err := k.Expire(ctx, org); err != nil {
 				t.Fatal(err)
 			}
 			if got := k.snapshots(t); len(got) != want || got[0] != 10 {

@@ -66,6 +66,7 @@ type Collection struct {
 	Packs     int   // of the tenant
 	Bytes     int64 // of them
 	Condemned int   // not needed; deleted by a collection Grace later
+	Fresh     int   // of them, those that earlier collections had not found
 	Waiting   int64 // bytes of the condemned
 	Moved     int   // packs of which little is needed: that was written anew, and they are condemned
 	Written   int64 // bytes of what was written anew
@@ -87,6 +88,8 @@ type collector struct {
 	kept   map[logPack]bool    // named by the log or a commit that is kept
 	roots  map[string][]MetaID // of the commits that are kept, by source
 	over   []overCommit        // that can be deleted
+	plan   bool                // nothing is written or deleted
+	worth  map[logPack]int64   // bytes of what is needed of packs that would be written anew
 	needed map[markID]bool     // what is needed, and whether a pack has it that is not condemned; nil if nothing expired
 	result Collection
 }
@@ -106,7 +109,7 @@ func (r *Repository) Collect(ctx context.Context, tenant string, owner Owner) (C
 	if err := validName(tenant); err != nil {
 		return Collection{}, err
 	}
-	k := &collector{Repository: r, tenant: tenant, owner: owner, began: time.Now().Round(0), named: map[logPack]adopted{}, kept: map[logPack]bool{}, roots: map[string][]MetaID{}}
+	k := newCollector(r, tenant, owner)
 	if err := k.read(ctx); err != nil {
 		return Collection{}, err
 	}
@@ -130,6 +133,34 @@ func (r *Repository) Collect(ctx context.Context, tenant string, owner Owner) (C
 		return k.result, err
 	}
 	return k.result, k.deleteCommits(ctx)
+}
+
+func newCollector(r *Repository, tenant string, owner Owner) *collector {
+	return &collector{Repository: r, tenant: tenant, owner: owner, began: time.Now().Round(0), named: map[logPack]adopted{}, kept: map[logPack]bool{}, roots: map[string][]MetaID{}, worth: map[logPack]int64{}}
+}
+
+// PlanCollection says what Collect would do now: Condemned and Waiting, Moved and
+// Written (before compression makes it less), Deleted and Freed, and Commits. It
+// changes nothing in the repository, and does not know what is locked.
+func (r *Repository) PlanCollection(ctx context.Context, tenant string, owner Owner) (Collection, error) {
+	if err := validName(tenant); err != nil {
+		return Collection{}, err
+	}
+	k := newCollector(r, tenant, owner)
+	k.plan = true
+	if err := k.read(ctx); err != nil {
+		return Collection{}, err
+	}
+	rec, again, _, err := k.decide(ctx)
+	if err != nil {
+		return k.result, err
+	}
+	for _, p := range append(again, rec.Deleted...) {
+		k.result.Deleted++
+		k.result.Freed += k.packs[p]
+	}
+	k.result.Commits = len(k.over)
+	return k.result, nil
 }
 
 // read reads the log, what packs there are, and what the commits say.
@@ -240,6 +271,7 @@ func (k *collector) judge(p logPack, n need, rec *logRecord, move *[]logPack) {
 	case n.some():
 		if n.little() || !n.unknown && k.log.of(k.named[p].Source).Erased {
 			*move = append(*move, p)
+			k.worth[p] = n.bytes
 		}
 	case condemned && k.began.Sub(since) >= Grace && len(rec.Deleted) < maxLogPack:
 		rec.Deleted = append(rec.Deleted, p)
@@ -254,6 +286,7 @@ func (k *collector) judge(p logPack, n need, rec *logRecord, move *[]logPack) {
 
 func (k *collector) condemn(p logPack, rec *logRecord) {
 	rec.Condemned = append(rec.Condemned, p)
+	k.result.Fresh++
 	k.condemned(p)
 }
 

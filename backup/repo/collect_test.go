@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -26,11 +27,25 @@ func (b box) leave(t testing.TB, seed uint64) {
 	w.Abort()
 }
 
+// collect collects, and compares what was done with what was planned.
 func (b box) collect(t testing.TB) repo.Collection {
 	t.Helper()
+	before := keys(t, b.storage, "")
+	plan, err := b.PlanCollection(t.Context(), "org", owner{b})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if after := keys(t, b.storage, ""); !slices.Equal(after, before) {
+		t.Errorf("planning a collection left %d objects of %d", len(after), len(before))
+	}
 	c, err := b.Collect(t.Context(), "org", owner{b})
 	if err != nil {
 		t.Fatal(err)
+	}
+	did := c
+	plan.Written, did.Written = 0, 0 // before and after compression
+	if plan != did {
+		t.Errorf("planned were %+v, done was %+v", plan, did)
 	}
 	return c
 }

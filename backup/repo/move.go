@@ -30,6 +30,12 @@ func (k *collector) move(ctx context.Context, packs []logPack, rec *logRecord) (
 			rec.Marked = false // the next collection goes on
 			break
 		}
+		if k.plan {
+			k.condemn(p, rec)
+			k.result.Moved++
+			k.result.Written += k.worth[p]
+			continue
+		}
 		err := k.movePack(ctx, p, writers)
 		if errors.Is(err, ErrDamaged) {
 			continue

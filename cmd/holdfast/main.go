@@ -40,6 +40,7 @@ const usage = `Usage: holdfast COMMAND [flags]
   repair        put damaged objects of the repository back from a copy of it
   rebuild       make the catalog of an organization anew from the repository
   export        write the messages of a folder, a mailbox or an organization as a file
+  expire        apply the retention now, or say with -dry-run which snapshots would go
   gc            delete what no snapshot needs from the repository, two days after it was found
   replicate     copy the repository to another folder or bucket, or what that lacks of it
   move          the same, after which the old place takes no more backups
@@ -73,6 +74,8 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 		return rebuild(ctx, rest, getenv, stdout, stderr)
 	case "export":
 		return exportMail(ctx, rest, getenv, stdout, stderr)
+	case "expire":
+		return expire(ctx, rest, getenv, stdout, stderr)
 	case "gc":
 		return gc(ctx, rest, getenv, stdout, stderr)
 	case "replicate":

@@ -9,7 +9,6 @@ import (
 
 	"holdfast/backup"
 	"holdfast/backup/engine"
-	"holdfast/backup/repo"
 	"holdfast/store"
 )
 
@@ -135,38 +134,6 @@ func knowsTenants(ctx context.Context, st *store.Store, eng *engine.Engine) erro
 	}
 	return fmt.Errorf("the repository has data of %d organizations, and this database knows none of them nor their keys: "+
 		"import the recovery kit into a new database first (holdfast key import)", len(tenants))
-}
-
-// gc collects what no snapshot needs.
-func gc(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) error {
-	var org string
-	return tool(ctx, "gc", args, getenv, stderr, func(fs flagSet) {
-		fs.StringVar(&org, "organization", "", "id of the only organization to collect")
-	}, func(st *store.Store, eng *engine.Engine) error {
-		return eachOrganization(ctx, st, org, func(o backup.Organization) error {
-			c, err := eng.Collect(ctx, o.ID)
-			if err != nil {
-				return err
-			}
-			return printCollection(stdout, o.Name, c)
-		})
-	})
-}
-
-// printCollection says what a collection found and did, a line for each that it did.
-func printCollection(stdout io.Writer, name string, c repo.Collection) error {
-	_, err := fmt.Fprintf(stdout, "%s: %d packs (%d bytes), %d deleted (%d bytes), %d not needed (%d bytes), which are deleted %s after they were found\n",
-		name, c.Packs, c.Bytes, c.Deleted, c.Freed, c.Condemned, c.Waiting, repo.Grace)
-	if err == nil && c.Moved > 0 {
-		_, err = fmt.Fprintf(stdout, "  %d packs of which less than half is needed: that was written anew (%d bytes), and they are among those not needed\n", c.Moved, c.Written)
-	}
-	if err == nil && c.Commits > 0 {
-		_, err = fmt.Fprintf(stdout, "  %d expired snapshots removed from the storage\n", c.Commits)
-	}
-	if err == nil && c.Retained > 0 {
-		_, err = fmt.Fprintf(stdout, "  %d packs and snapshots are kept by their object lock and deleted when it ends\n", c.Retained)
-	}
-	return err
 }
 
 func audit(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) error {
