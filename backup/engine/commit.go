@@ -126,6 +126,7 @@ func (r *run) flush(ctx context.Context, final bool) error {
 	if err != nil {
 		return fromRepository(err)
 	}
+	r.last = w
 	d.At, d.Objects = done.At, done.Objects
 	// From here on the commit stands; the catalog follows even if the run ends.
 	if err := r.Catalog.ApplyCommit(context.WithoutCancel(ctx), r.job.Org, r.job.Mailbox, d); err != nil {
@@ -326,14 +327,22 @@ func (r *run) rescue(ctx context.Context, err error) error {
 func (r *run) openWriter(ctx context.Context) (*repo.Writer, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.writer == nil {
-		w, err := r.Repo.NewWriter(ctx, string(r.job.Org), string(r.job.Mailbox))
-		if err != nil {
-			return nil, fromRepository(err)
-		}
-		r.writer = w
+	if r.writer != nil {
+		return r.writer, nil
 	}
-	return r.writer, nil
+	w, err := r.newWriter(ctx)
+	if err != nil {
+		return nil, fromRepository(err)
+	}
+	r.writer = w
+	return w, nil
+}
+
+func (r *run) newWriter(ctx context.Context) (*repo.Writer, error) {
+	if r.last != nil {
+		return r.last.Next(ctx)
+	}
+	return r.Repo.NewWriter(ctx, string(r.job.Org), string(r.job.Mailbox))
 }
 
 func (r *run) abortWriter() {

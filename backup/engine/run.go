@@ -40,6 +40,7 @@ type run struct {
 
 	mu        sync.Mutex
 	writer    *repo.Writer                // nil until something is written
+	last      *repo.Writer                // made the newest commit of this run, nil before it
 	staged    map[int64]*staged           // changes since the last commit, by item
 	stagedID  map[string]int64            // provider id to item, of staged
 	inFlight  map[string]bool             // provider ids that are being fetched

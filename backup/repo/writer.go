@@ -35,7 +35,7 @@ type Writer struct {
 	mu      sync.Mutex
 	failure error            // the first of the storage
 	known   map[PieceID]bool // pieces of this writer, or found in the index
-	first   bool             // the source never had a commit, so the index has nothing of its own
+	own     *pieceSet        // all pieces of the source itself, so that new ones need not be looked up; nil if they are not known
 	log     deletions        // when the writer began
 	blind   bool             // the log can't be read: nobody knows what may be deleted
 	used    map[logPack]bool // packs of others that pieces were found in
@@ -92,8 +92,21 @@ func (r *Repository) NewWriter(ctx context.Context, tenant, source string) (*Wri
 		return nil, err
 	}
 	w.blind = err != nil
-	w.first = first && len(w.log.of(source).Spans) == 0
+	if first && len(w.log.of(source).Spans) == 0 {
+		w.own = &pieceSet{}
+	}
 	return w, nil
+}
+
+// Next begins the commit of the source after the one that w made. Where w began
+// with a source without any, it remembers what came since, and looks up nothing
+// that is new.
+func (w *Writer) Next(ctx context.Context) (*Writer, error) {
+	next, err := w.r.NewWriter(ctx, w.tenant, w.source)
+	if err == nil && next.own == nil {
+		next.own = w.own
+	}
+	return next, err
 }
 
 // Written returns how many bytes the writer's packs have so far.
@@ -155,12 +168,13 @@ func (w *Writer) fail(err error) error {
 func (w *Writer) claim(ctx context.Context, id PieceID, shared bool) (bool, error) {
 	w.mu.Lock()
 	known := w.known[id]
+	fresh := !shared && w.own != nil && !w.own.maybe(id)
 	w.mu.Unlock()
 	if known {
 		return false, nil
 	}
 	var found map[PieceID]Location
-	if shared || !w.first {
+	if !fresh {
 		var err error
 		if found, err = w.r.index.Locate(ctx, w.tenant, []PieceID{id}); err != nil {
 			return false, fmt.Errorf("look a piece up: %w", err)
@@ -172,6 +186,9 @@ func (w *Writer) claim(ctx context.Context, id PieceID, shared bool) (bool, erro
 		return false, nil
 	}
 	w.known[id] = true
+	if fresh {
+		w.own.add(id)
+	}
 	at, there := found[id]
 	return !there || !w.use(logPack{at.Pack, at.Kind}), nil
 }
@@ -355,9 +372,11 @@ func (w *Writer) Abort() {
 // end is called with life held for writing.
 func (w *Writer) end() {
 	w.ended = true
+	w.known, w.used = nil, nil
 	w.group.release()
 	w.metas.release()
 	for _, line := range w.lines() {
+		line.objects = nil
 		if line.open != nil {
 			line.open.upload.Abort()
 			line.open = nil

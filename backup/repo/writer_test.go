@@ -2,6 +2,7 @@ package repo_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -9,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -258,4 +260,67 @@ func (w *watched) Read(p []byte) (int, error) {
 	w.at += n
 	w.left -= int64(n)
 	return n, nil
+}
+
+// asked is an index that counts what it is asked for.
+type asked struct {
+	repo.Index
+	ids atomic.Int64
+}
+
+func (a *asked) Locate(ctx context.Context, tenant string, ids []repo.PieceID) (map[repo.PieceID]repo.Location, error) {
+	a.ids.Add(int64(len(ids)))
+	return a.Index.Locate(ctx, tenant, ids)
+}
+
+func TestALongFirstRunLooksUpOnlyWhatItMayHave(t *testing.T) {
+	b := open(t, repo.NewMemory(), keyStore{"k"})
+	index := &asked{Index: b.index}
+	r, err := repo.Open(t.Context(), b.storage, keyStore{"k"}, index, repo.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w, err := r.NewWriter(t.Context(), "org", "box")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for seq := int64(1); seq <= 3; seq++ {
+		if seq > 1 {
+			if w, err = w.Next(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for i := range 50 {
+			if _, err := w.PutContent(t.Context(), bytes.NewReader(noise(uint64(seq)*1000+uint64(i), 1<<10))); err != nil { //nolint:gosec // small
+				t.Fatal(err)
+			}
+		}
+		before := index.ids.Load()
+		if _, err := w.PutContent(t.Context(), bytes.NewReader(noise(1000, 1<<10))); err != nil { // the first of all
+			t.Fatal(err)
+		}
+		if n := index.ids.Load() - before; seq > 1 && n != 1 || seq == 1 && n != 0 {
+			t.Errorf("commit %d: the index was asked for a piece of before %d times", seq, n)
+		}
+		done, err := w.Commit(t.Context(), repo.Commit{Seq: seq, At: time.Now()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		b.index.Add("org", done.Objects)
+		if len(done.Objects) != 50 {
+			t.Errorf("commit %d stored %d pieces, want the 50 that are new", seq, len(done.Objects))
+		}
+	}
+	if n := index.ids.Load(); n > 4 {
+		t.Errorf("the index was asked for %d pieces of 150, want the two that were there", n)
+	}
+	// Another run knows nothing of it, and asks.
+	if w, err = r.NewWriter(t.Context(), "org", "box"); err != nil {
+		t.Fatal(err)
+	}
+	defer w.Abort()
+	before := index.ids.Load()
+	if _, err := w.PutContent(t.Context(), bytes.NewReader(noise(9999, 1<<10))); err != nil || index.ids.Load() != before+1 {
+		t.Errorf("the next run asked %d times, %v", index.ids.Load()-before, err)
+	}
 }
