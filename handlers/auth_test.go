@@ -64,6 +64,51 @@ func TestWrongSignInsLookAlike(t *testing.T) {
 	}
 }
 
+// TestWrongSignInsTakeTheSameWork counts the hashes of a sign-in, which are
+// nearly all of its time: one, whether somebody has the address or nobody, and
+// whether there is a password to compare with.
+func TestWrongSignInsTakeTheSameWork(t *testing.T) {
+	p := newPortal(t)
+	for name, mail := range map[string]string{"without a password": "issuer@contoso.example", "of a suspended organization": "asleep@fabrikam.example"} {
+		person := backup.Person{ID: backup.NewID[backup.PersonID](), Name: name, Email: mail}
+		org := p.orgs["Contoso Dental"].ID
+		if strings.HasPrefix(mail, "asleep") {
+			person.PasswordHash, org = p.people[nestorMail].PasswordHash, p.orgs["Fabrikam Legal"].ID
+		}
+		if err := p.store.CreatePerson(t.Context(), person, backup.Membership{OrgID: org, Role: backup.RoleViewer}, p.owner); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := p.store.SetSuspended(t.Context(), p.owner.Partner.ID, p.orgs["Fabrikam Legal"].ID, true, "a test", p.owner); err != nil {
+		t.Fatal(err)
+	}
+	appOf(t, p.as(leeMail))
+	b := p.as(adeleMail)
+	if res, _ := b.post("/settings/users", url.Values{"name": {"Quinn"}, "email": {"invited@contoso.example"}, "role": {"viewer"}}); res.StatusCode != http.StatusSeeOther {
+		t.Fatalf("invite = %d", res.StatusCode)
+	}
+	answers := map[string]string{}
+	for _, mail := range []string{"nobody@contoso.example", adeleMail, leeMail, danaMail, "issuer@contoso.example", "asleep@fabrikam.example", "invited@contoso.example"} {
+		for _, password := range []string{"not the password", "x", strings.Repeat("x", 300)} {
+			n := handlers.CountHashes(func() {
+				res, doc := p.browser().post("/sign-in", url.Values{"email": {mail}, "password": {password}})
+				page, err := doc.Html()
+				if err != nil {
+					t.Fatal(err)
+				}
+				got := strings.ReplaceAll(fmt.Sprint(res.StatusCode, res.Header, page), mail, "ADDRESS")
+				if first, ok := answers[password]; ok && got != first {
+					t.Errorf("the answer to %s differs:\n%s\n%s", mail, got, first)
+				}
+				answers[password] = got
+			})
+			if n != 1 {
+				t.Errorf("a sign-in as %s with %d characters made %d hashes, want 1", mail, len(password), n)
+			}
+		}
+	}
+}
+
 func TestTooManyFailedSignInsHaveToWait(t *testing.T) {
 	p := newPortal(t)
 	attacker := p.browser()

@@ -32,6 +32,31 @@ func Guarded() []string { return slices.Sorted(maps.Keys(guarded)) }
 // VerifyPassword lets tests compare a password with a hash.
 var VerifyPassword = verifyPassword
 
+// CountHashes says how many passwords are hashed or compared while do runs, one
+// after the other.
+func CountHashes(do func()) int {
+	before, turns, end := hashing, make(chan struct{}), make(chan struct{})
+	hashing = turns
+	defer func() { hashing = before }()
+	n, counted := 0, make(chan struct{})
+	go func() {
+		defer close(counted)
+		for {
+			select {
+			case <-turns: // one begins
+				n++
+				turns <- struct{}{} // and ends
+			case <-end:
+				return
+			}
+		}
+	}()
+	do()
+	close(end)
+	<-counted
+	return n
+}
+
 // TrustedTenant lets tests look at how tenants are told apart.
 var TrustedTenant = trustedTenant
 

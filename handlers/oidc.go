@@ -17,7 +17,6 @@ import (
 	"golang.org/x/oauth2"
 
 	"holdfast/backup"
-	"holdfast/store"
 	"holdfast/views"
 )
 
@@ -349,8 +348,6 @@ func (s *Server) identified(w http.ResponseWriter, r *http.Request, p backup.Sig
 			return s.oidcFailed(w, r, at, fmt.Sprintf("%s at %s belongs to somebody else here. Use another account, or choose a password.", id.Shown, p.Name))
 		case errors.Is(err, backup.ErrNotFound):
 			return s.deadLink(w, r)
-		case errors.Is(err, store.ErrAddressTaken):
-			return s.oidcFailed(w, r, at, "This invitation can’t be used: somebody signs in with its address already. If it is you, sign in as before, or ask for an invitation to another address.")
 		case err != nil:
 			return fmt.Errorf("use the set-up link: %w", err)
 		}

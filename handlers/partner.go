@@ -163,7 +163,7 @@ func (s *Server) createOrganization(w http.ResponseWriter, r *http.Request) erro
 	if err := s.Store.InvitePerson(ctx, person, backup.Membership{OrgID: org.ID, Role: backup.RoleAdmin}, a); err != nil {
 		return err
 	}
-	return s.sendInvitation(w, r, path, person, org.Name+" was created.")
+	return s.sendInvitation(w, r, newLink{person: person, org: org.ID, path: path, flash: org.Name + " was created."})
 }
 
 // organization reads the organization that the address names; another

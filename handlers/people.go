@@ -88,8 +88,8 @@ func (s *Server) members(ctx context.Context, c crew) (list []store.Member, err 
 }
 
 // invite adds a person, who gets a one-time link to choose a password. Whether
-// somebody signs in with the address, the answer and the work for it are the
-// same: the address is looked at when the letter is written and the link used.
+// somebody signs in with the address, the answer to an organization and the work
+// for it are the same: the address is looked at when the letter is written.
 func (s *Server) invite(w http.ResponseWriter, r *http.Request) error {
 	c, err := s.crew(r)
 	if err != nil {
@@ -119,7 +119,7 @@ func (s *Server) invite(w http.ResponseWriter, r *http.Request) error {
 	if len(v.New.Fields) > 0 {
 		return s.render(w, r, http.StatusUnprocessableEntity, c.page(s.frame(w, r, c.title), v))
 	}
-	return s.sendInvitation(w, r, c.path, person, v.New.Name+" was invited.")
+	return s.sendInvitation(w, r, newLink{person: person, org: c.place.OrgID, path: c.path, flash: v.New.Name + " was invited."})
 }
 
 // one reads the person that the address names, of a crew that the visitor may
@@ -210,44 +210,80 @@ func (s *Server) newPasswordLink(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	p := v.Member.Person
-	if err := s.Store.RecordBy(r.Context(), actor(r), c.place.OrgID, "person.link", p.Name+" <"+p.Email+">", ""); err != nil {
+	l := newLink{person: v.Member.Person, org: c.place.OrgID, path: c.path}
+	if v.Member.Invited {
+		return s.sendInvitation(w, r, l)
+	}
+	return s.giveLink(w, r, l)
+}
+
+// newLink is a one-time link for a person to choose a password.
+type newLink struct {
+	person backup.Person
+	org    backup.OrgID // whose log has it, "" for the partner's
+	path   string       // the page that goes on
+	flash  string       // what was done before, "" if nothing
+}
+
+// noteLink records that a link is made.
+func (s *Server) noteLink(r *http.Request, l newLink, how string) error {
+	if err := s.Store.RecordBy(r.Context(), actor(r), l.org, "person.link", l.person.Name+" <"+l.person.Email+">", how); err != nil {
 		return fmt.Errorf("record the link: %w", err)
 	}
-	if v.Member.Invited {
-		return s.sendInvitation(w, r, c.path, p, "")
-	}
-	return s.giveLink(w, r, c.path, p, "")
+	return nil
 }
 
 // sendInvitation has an invitation sent. Its link goes to the address alone:
-// whoever saw it could try whether the address is somebody's already. Only
-// where no e-mail can be sent is it shown.
-func (s *Server) sendInvitation(w http.ResponseWriter, r *http.Request, path string, p backup.Person, flash string) error {
-	_, err := s.Store.MailSettingsOf(r.Context(), p.ID)
+// whoever saw it could try whether the address is somebody's already.
+func (s *Server) sendInvitation(w http.ResponseWriter, r *http.Request, l newLink) error {
+	_, err := s.Store.MailSettingsOf(r.Context(), l.person.ID)
 	if errors.Is(err, backup.ErrNotFound) {
-		return s.giveLink(w, r, path, p, flash)
+		return s.handOver(w, r, l)
 	}
 	if err != nil {
 		return fmt.Errorf("read mail settings: %w", err)
 	}
-	if err := s.Store.Enqueue(r.Context(), backup.LetterJob{Letter: backup.LetterInvitation, PersonID: p.ID}); err != nil {
+	if err := s.noteLink(r, l, "sent to the address"); err != nil {
 		return err
 	}
-	return s.redirect(w, r, path, strings.TrimSpace(flash+" An invitation is on its way to "+p.Email+". Its link works once, for 7 days."))
+	if err := s.Store.Enqueue(r.Context(), backup.LetterJob{Letter: backup.LetterInvitation, PersonID: l.person.ID}); err != nil {
+		return err
+	}
+	return s.redirect(w, r, l.path, strings.TrimSpace(l.flash+" An invitation is on its way to "+l.person.Email+". Its link works once, for 7 days."))
 }
 
-// giveLink makes a one-time link for a person's password and shows it once, on
-// the page at path.
-func (s *Server) giveLink(w http.ResponseWriter, r *http.Request, path string, p backup.Person, flash string) error {
-	token, err := s.Store.NewSetUpLink(r.Context(), store.SetUpLink{Purpose: store.SetUpPassword, PersonID: p.ID, ExpiresAt: time.Now().Add(jobs.InvitationLife)})
+// handOver shows the link of an invitation where no e-mail can be sent, to the
+// partner's people: they see everybody's address anyway, and are told where it
+// is in use. An organization is sent to them, whatever the address is.
+func (s *Server) handOver(w http.ResponseWriter, r *http.Request, l newLink) error {
+	a, name := actor(r), l.person.Name
+	if !a.IsPartner() {
+		return s.redirect(w, r, l.path, strings.TrimSpace(l.flash+" No e-mail goes out from here, so ask "+a.Partner.Name+" for the set-up link of "+name+"."))
+	}
+	place, err := s.Store.PlaceOfAddress(r.Context(), a.Partner.ID, l.person.Email)
+	if errors.Is(err, backup.ErrNotFound) {
+		return s.giveLink(w, r, l)
+	}
+	if err != nil {
+		return fmt.Errorf("read where the address is in use: %w", err)
+	}
+	return s.redirect(w, r, l.path, strings.TrimSpace(fmt.Sprintf("%s There is no link for %s: %s signs in to %s already, and an address signs in to one place only. Remove one of the two, or invite another address.",
+		l.flash, name, l.person.Email, place)))
+}
+
+// giveLink makes a one-time link for a person's password and shows it once.
+func (s *Server) giveLink(w http.ResponseWriter, r *http.Request, l newLink) error {
+	if err := s.noteLink(r, l, ""); err != nil {
+		return err
+	}
+	token, err := s.Store.NewSetUpLink(r.Context(), store.SetUpLink{Purpose: store.SetUpPassword, PersonID: l.person.ID, ExpiresAt: time.Now().Add(jobs.InvitationLife)})
 	if err != nil {
 		return err
 	}
-	if err := s.keep(w, r, secretKey, string(p.ID)+" "+s.PublicURL+"/set-up/"+token.Reveal()); err != nil {
+	if err := s.keep(w, r, secretKey, string(l.person.ID)+" "+s.PublicURL+"/set-up/"+token.Reveal()); err != nil {
 		return err
 	}
-	return s.redirect(w, r, path, flash)
+	return s.redirect(w, r, l.path, l.flash)
 }
 
 // showForgot shows the form on which somebody asks for a new password.

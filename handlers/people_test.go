@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/PuerkitoBio/goquery"
+
 	"holdfast/backup"
 	"holdfast/backup/jobs"
 	"holdfast/backup/outmail/outmailtest"
@@ -48,16 +50,23 @@ func TestPeopleAreInvitedChangedAndRemoved(t *testing.T) {
 			says(t, doc, "Choose what this person may do")
 			res, _ = b.post(c.path, url.Values{"name": {"Nora"}, "email": {mail}, "role": {c.low}})
 			_, doc = b.follow(res)
-			link := doc.Find("#set-up-link").AttrOr("value", strings.TrimSpace(doc.Find("#set-up-link").Text()))
+			says(t, doc, "Invited")
+			one := doc.Find("tr:contains('"+mail+"') a").AttrOr("href", "")
+			giver, list := b, c.path
+			if c.manager == adeleMail { // an organization has the link from its partner
+				says(t, doc, "ask Northwind MSP for the set-up link of Nora")
+				giver, list = p.as(danaMail), "/partner/organizations/"+string(p.orgs["Contoso Dental"].ID)+"/users"
+				res, _ = giver.post(list+strings.TrimPrefix(one, c.path)+"/link", nil)
+				_, doc = giver.follow(res)
+			}
+			link := setUpLink(doc)
 			if !strings.Contains(link, "/set-up/") {
 				t.Fatalf("no link on the page: %s", text(doc.Find("main")))
 			}
-			if _, doc := b.get(c.path); strings.Contains(doc.Text(), "/set-up/") {
+			if _, doc := giver.get(list); strings.Contains(doc.Text(), "/set-up/") {
 				t.Error("the link is shown twice")
 			}
-			says(t, doc, "Invited")
 
-			one := doc.Find("tr:contains('"+mail+"') a").AttrOr("href", "")
 			fresh := p.as("")
 			path := strings.TrimPrefix(link, "http://127.0.0.1")
 			_, doc = fresh.post(path, url.Values{"password": {"password1234"}, "again": {"password1234"}})
@@ -108,6 +117,11 @@ func TestPeopleAreInvitedChangedAndRemoved(t *testing.T) {
 	}
 }
 
+// setUpLink is the link that a page shows, "" if none.
+func setUpLink(doc *goquery.Document) string {
+	return doc.Find("#set-up-link").AttrOr("value", strings.TrimSpace(doc.Find("#set-up-link").Text()))
+}
+
 // invited invites somebody, and returns every byte of the answer and of the list
 // after it, with the address and what is random taken out, and the person's id.
 func (b *browser) invited(path, mail, role string) (answer string, id backup.PersonID) {
@@ -137,8 +151,9 @@ func (b *browser) invited(path, mail, role string) (answer string, id backup.Per
 	return regexp.MustCompile(`/set-up/\w+`).ReplaceAllString(answer, "/set-up/TOKEN"), backup.PersonID(change)
 }
 
-// Whoever invites does not learn who has an account, here or in another
-// organization; whoever has one reads of it in a letter.
+// An organization that invites does not learn who has an account, here or in
+// another one, and gets no link to find out with; the partner, who sees them all,
+// reads where it is if no letter can tell the person.
 func TestInvitingTellsNobodyWhoHasAnAccount(t *testing.T) {
 	settings := backup.MailSettings{Host: "127.0.0.1", Port: 1, TLS: backup.MailSTARTTLS, From: "backup@northwind.example", FromName: "Northwind"} // nobody sends
 	for name, mail := range map[string]bool{"with e-mail": true, "without e-mail": false} {
@@ -156,11 +171,20 @@ func TestInvitingTellsNobodyWhoHasAnAccount(t *testing.T) {
 					t.Fatalf("removing the invitation = %d", res.StatusCode)
 				}
 				unknown, id := b.invited(c.path, "NOBODY@fabrikam.example", c.low)
-				if known != unknown {
-					t.Errorf("the answers differ:\n%s\n%s", known, unknown)
-				}
-				if mail == strings.Contains(known, "/set-up/") {
-					t.Error("the link is shown to whoever invites, or cannot be had")
+				if told := !mail && c.manager == danaMail; told {
+					if strings.Contains(known, "/set-up/") || !strings.Contains(known, "signs in to Fabrikam Legal already") {
+						t.Errorf("the partner is not told that the address is in use: %s", known)
+					}
+					if !strings.Contains(unknown, "/set-up/") {
+						t.Error("the link cannot be had")
+					}
+				} else {
+					if known != unknown {
+						t.Errorf("the answers differ:\n%s\n%s", known, unknown)
+					}
+					if strings.Contains(known, "/set-up/") {
+						t.Error("the link is shown to whoever invites")
+					}
 				}
 				if res, _ := b.post(c.path+"/"+string(id)+"/remove", url.Values{"confirm": {"yes"}}); res.StatusCode != http.StatusSeeOther {
 					t.Fatalf("removing the invitation = %d", res.StatusCode)
@@ -184,8 +208,8 @@ func TestInvitationsToATakenAddressEndInALetter(t *testing.T) {
 		t.Fatal(err)
 	}
 	path, form := "/set-up/"+token.Reveal(), url.Values{"password": {portalPassword + "!"}, "again": {portalPassword + "!"}}
-	if res, doc := p.browser().post(path, form); res.StatusCode != http.StatusConflict || !strings.Contains(doc.Text(), "somebody signs in with "+nestorMail+" already") {
-		t.Errorf("the link of a taken address = %d", res.StatusCode)
+	if res, _ := p.browser().post(path, form); res.StatusCode != http.StatusNotFound {
+		t.Errorf("the link of a taken address = %d, want 404", res.StatusCode)
 	}
 	if res, _ := p.browser().post("/sign-in", url.Values{"email": {nestorMail}, "password": {portalPassword + "!"}}); res.StatusCode != http.StatusUnprocessableEntity {
 		t.Errorf("the invitation's password opens the account: %d", res.StatusCode)
@@ -218,6 +242,62 @@ func TestInvitationsToATakenAddressEndInALetter(t *testing.T) {
 	if res, doc := b.post("/settings/users", url.Values{"name": {"Twice"}, "email": {strings.ToUpper(nestorMail)}, "role": {"viewer"}}); res.StatusCode != http.StatusUnprocessableEntity || !strings.Contains(doc.Text(), "in the list already") {
 		t.Errorf("an address of the own list = %d", res.StatusCode)
 	}
+}
+
+// TestASetUpLinkTellsNobodyWhoHasAnAccount has two invitations to one address
+// accepted: the link that comes too late is like one that never was, whatever
+// is done with it.
+func TestASetUpLinkTellsNobodyWhoHasAnAccount(t *testing.T) {
+	p := newPortal(t)
+	const mail = "twice@litware.example"
+	link := func(org string) string {
+		b := p.as(danaMail)
+		res, _ := b.post("/partner/organizations/"+string(p.orgs[org].ID)+"/users", url.Values{"name": {"Quinn"}, "email": {mail}, "role": {"viewer"}})
+		_, doc := b.follow(res)
+		return strings.TrimPrefix(setUpLink(doc), "http://127.0.0.1")
+	}
+	first, late := link("Contoso Dental"), link("Fabrikam Legal")
+	form := url.Values{"password": {portalPassword}, "again": {portalPassword}}
+	visitor := p.browser()
+	if res, _ := visitor.get(late); res.StatusCode != http.StatusOK {
+		t.Fatalf("a link before the other is used = %d", res.StatusCode)
+	}
+	if res, _ := p.browser().post(first, form); res.StatusCode != http.StatusSeeOther {
+		t.Fatalf("accepting = %d", res.StatusCode)
+	}
+	never := "/set-up/" + strings.Repeat("A", len(late)-len("/set-up/"))
+	for name, ask := range map[string]func(path string) (*http.Response, *goquery.Document){
+		"opened":             visitor.get,
+		"used":               func(path string) (*http.Response, *goquery.Document) { return visitor.post(path, form) },
+		"used without words": func(path string) (*http.Response, *goquery.Document) { return visitor.post(path, nil) },
+		"at an issuer":       func(path string) (*http.Response, *goquery.Document) { return visitor.get(path + "/oidc/x") },
+	} {
+		if got, want := wholeAnswer(t, ask, late), wholeAnswer(t, ask, never); got != want || !strings.HasPrefix(got, "404") {
+			t.Errorf("%s, the link of an address that somebody has differs from one that never was:\n%s\n%s", name, got, want)
+		}
+	}
+	// The organization whose invitation it was sees nobody come, and no more.
+	nestor := p.as(nestorMail)
+	_, doc := nestor.get("/settings/users")
+	says(t, doc, "Quinn "+mail+" Viewer Invited")
+	again := doc.Find("a[aria-label='Change Quinn']").AttrOr("href", "")
+	res, _ := nestor.post(again+"/link", nil)
+	_, doc = nestor.follow(res)
+	says(t, doc, "No e-mail goes out from here, so ask Northwind MSP for the set-up link of Quinn.")
+	if setUpLink(doc) != "" {
+		t.Error("the organization has the link")
+	}
+}
+
+// wholeAnswer is every byte of an answer but what is random in each.
+func wholeAnswer(t *testing.T, ask func(string) (*http.Response, *goquery.Document), path string) string {
+	t.Helper()
+	res, doc := ask(path)
+	page, err := doc.Html()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return fmt.Sprint(res.StatusCode, res.Header, page)
 }
 
 func TestPeopleOfOthersAreOutOfReach(t *testing.T) {

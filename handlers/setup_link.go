@@ -52,13 +52,6 @@ func (s *Server) deadLink(w http.ResponseWriter, r *http.Request) error {
 	return s.render(w, r, http.StatusNotFound, views.DeadLinkPage())
 }
 
-// takenAddress says that an invitation can't be accepted. Only whoever has the
-// link reads it.
-func (s *Server) takenAddress(w http.ResponseWriter, r *http.Request, v views.SetUpLink) error {
-	v.Fields = backup.FieldErrors{"provider": "This invitation can’t be used: somebody signs in with " + v.Email + " already. If it is you, sign in as before, or ask for an invitation to another address."}
-	return s.render(w, r, http.StatusConflict, views.SetUpLinkPage(v))
-}
-
 // useSetUpLink does what the link is for, once, and signs the person in.
 func (s *Server) useSetUpLink(w http.ResponseWriter, r *http.Request) error {
 	v, err := s.setUpView(r)
@@ -96,8 +89,6 @@ func (s *Server) useSetUpLink(w http.ResponseWriter, r *http.Request) error {
 		return s.render(w, r, http.StatusUnprocessableEntity, views.SetUpLinkPage(v))
 	case errors.Is(err, backup.ErrNotFound), errors.Is(err, backup.ErrConflict):
 		return s.deadLink(w, r)
-	case errors.Is(err, store.ErrAddressTaken):
-		return s.takenAddress(w, r, v)
 	case err != nil:
 		return fmt.Errorf("use the set-up link: %w", err)
 	}

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"database/sql"
+	"errors"
 	"fmt"
 	"time"
 
@@ -49,19 +50,32 @@ func hashToken(token string) []byte {
 }
 
 // SetUpLink returns the link of a token that was not used and is not too old.
+// That of an invitation opens nothing while somebody else signs in with the
+// address: it is backup.ErrNotFound like a token that never was, and does not
+// tell whoever has it why.
 func (s *Store) SetUpLink(ctx context.Context, token string) (SetUpLink, error) {
-	return s.setUpLink(ctx, s.read, token)
-}
-
-func (s *Store) setUpLink(ctx context.Context, q querier, token string) (SetUpLink, error) {
-	return one(ctx, q, func(row scanner) (SetUpLink, error) {
+	var email string
+	l, err := one(ctx, s.read, func(row scanner) (SetUpLink, error) {
 		var l SetUpLink
 		var expires int64
-		err := row.Scan(&l.Purpose, &l.PersonID, &expires)
+		err := row.Scan(&l.Purpose, &l.PersonID, &expires, &email)
 		l.ExpiresAt = moment(expires)
 		return l, err
-	}, `SELECT purpose, person_id, expires_at FROM set_up_links WHERE token_hash = $1 AND expires_at > $2`,
-		hashToken(token), millis(time.Now()))
+	}, `SELECT l.purpose, l.person_id, l.expires_at, coalesce(p.email, '') FROM set_up_links l LEFT JOIN people p ON p.id = l.person_id
+		WHERE l.token_hash = $1 AND l.expires_at > $2`, hashToken(token), millis(time.Now()))
+	if err != nil || l.Purpose == SetUpFirst {
+		return l, err
+	}
+	has, err := s.PersonByEmail(ctx, email)
+	switch {
+	case errors.Is(err, backup.ErrNotFound):
+		return l, nil
+	case err != nil:
+		return SetUpLink{}, fmt.Errorf("read who has the address: %w", err)
+	case has.ID != l.PersonID:
+		return SetUpLink{}, backup.ErrNotFound
+	}
+	return l, nil
 }
 
 // UseSetUpFirst makes the partner and its owner with the link of the first
@@ -81,7 +95,7 @@ func (s *Store) UseSetUpFirst(ctx context.Context, token, partner string, owner 
 
 // linkOf is a link of a person and who they are, for the log.
 func (s *Store) linkOf(ctx context.Context, token, address string) (SetUpLink, backup.Actor, error) {
-	link, err := s.setUpLink(ctx, s.read, token)
+	link, err := s.SetUpLink(ctx, token)
 	if err == nil && link.Purpose == SetUpFirst {
 		err = backup.ErrNotFound
 	}
@@ -95,7 +109,7 @@ func (s *Store) linkOf(ctx context.Context, token, address string) (SetUpLink, b
 
 // usePersonsLink uses up a link, and with it the person's other ones, gives the
 // person their address, does change, ends the person's sessions and records it.
-// An address that is somebody else's is ErrAddressTaken.
+// An address that is somebody else's by now is backup.ErrNotFound.
 func (s *Store) usePersonsLink(ctx context.Context, token, address, kind, detail string, change func(tx *sql.Tx, id backup.PersonID) error) (backup.Person, error) {
 	link, by, err := s.linkOf(ctx, token, address)
 	if err != nil {

@@ -182,11 +182,20 @@ func (s *Store) InvitePerson(ctx context.Context, p backup.Person, m backup.Memb
 // yet. No address is like it.
 func invitedKey(id backup.PersonID) string { return "invited " + string(id) }
 
-// ErrAddressTaken says that somebody else signs in with the address that an
-// invitation was for.
-var ErrAddressTaken = errors.New("somebody else signs in with this address")
+// PlaceOfAddress names where in a partner's care somebody signs in with an e-mail
+// address: an organization, or the partner itself. It is backup.ErrNotFound if
+// nobody does. Only the partner's people may read the answer.
+func (s *Store) PlaceOfAddress(ctx context.Context, partner backup.PartnerID, email string) (string, error) {
+	return one(ctx, s.read, scanValue[string], `
+		SELECT coalesce(o.name, t.name) FROM people p JOIN memberships m ON m.person_id = p.id
+		LEFT JOIN organizations o ON o.id = m.org_id
+		JOIN partners t ON t.id = coalesce(m.partner_id, o.partner_id)
+		WHERE p.email_folded = $1 AND t.id = $2 ORDER BY m.partner_id IS NULL, o.name LIMIT 1`, backup.FoldEmail(clean(email)), partner)
+}
 
-// claimAddress gives a person who accepts an invitation their address.
+// claimAddress gives a person who accepts an invitation their address. One that
+// somebody else has taken at this moment is backup.ErrNotFound, as their link is
+// from now on.
 func claimAddress(ctx context.Context, tx *sql.Tx, id backup.PersonID) error {
 	email, err := one(ctx, tx, scanValue[string], `SELECT email FROM people WHERE id = $1`, id)
 	if err != nil {
@@ -194,7 +203,7 @@ func claimAddress(ctx context.Context, tx *sql.Tx, id backup.PersonID) error {
 	}
 	_, err = tx.ExecContext(ctx, `UPDATE people SET email_folded = $1 WHERE id = $2 AND email_folded = $3`, backup.FoldEmail(email), id, invitedKey(id))
 	if constraintOf(err) == constraintUnique {
-		return ErrAddressTaken
+		return backup.ErrNotFound
 	}
 	if err != nil {
 		return fmt.Errorf("claim the address: %w", err)

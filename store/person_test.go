@@ -111,6 +111,55 @@ func TestSetUpLinkWorksOnce(t *testing.T) {
 	})
 }
 
+// TestAnAddressIsClaimedOnce has one address invited to two places, and both
+// invitations accepted at the same time.
+func TestAnAddressIsClaimedOnce(t *testing.T) {
+	storetest.Each(t, func(t *testing.T, st *store.Store) {
+		ctx, w := t.Context(), storetest.Fill(t, st)
+		var tokens []string
+		for _, org := range []backup.OrgID{w.Contoso.ID, w.Fabrikam.ID} {
+			p := backup.Person{ID: backup.NewID[backup.PersonID](), Name: "Quinn", Email: "Quinn@litware.example"}
+			if err := st.InvitePerson(ctx, p, backup.Membership{OrgID: org, Role: backup.RoleViewer}, w.Owner); err != nil {
+				t.Fatal(err)
+			}
+			token, err := st.NewSetUpLink(ctx, store.SetUpLink{Purpose: store.SetUpPassword, PersonID: p.ID, ExpiresAt: time.Now().Add(time.Hour)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			tokens = append(tokens, token.Reveal())
+		}
+		if place, err := st.PlaceOfAddress(ctx, w.Owner.Partner.ID, "quinn@litware.example"); !isNotFound(err) {
+			t.Errorf("the address of an invitation belongs to %q, %v", place, err)
+		}
+		var wg sync.WaitGroup
+		errs := make([]error, len(tokens))
+		for i, token := range tokens {
+			wg.Go(func() { _, errs[i] = st.UseSetUpPassword(ctx, token, "hash", "192.0.2.7") })
+		}
+		wg.Wait()
+		won, lost := 0, 1
+		if errs[0] != nil {
+			won, lost = 1, 0
+		}
+		if errs[won] != nil || !isNotFound(errs[lost]) {
+			t.Errorf("accepting both = %v and %v, want one and ErrNotFound", errs[won], errs[lost])
+		}
+		if l, err := st.SetUpLink(ctx, tokens[lost]); !isNotFound(err) {
+			t.Errorf("the link of the other = %+v, %v, want ErrNotFound", l, err)
+		}
+		want := []string{w.Contoso.Name, w.Fabrikam.Name}[won]
+		if place, err := st.PlaceOfAddress(ctx, w.Owner.Partner.ID, " QUINN@litware.example"); err != nil || place != want {
+			t.Errorf("the address belongs to %q, %v, want %q", place, err, want)
+		}
+		if place, err := st.PlaceOfAddress(ctx, w.Owner.Partner.ID, w.Owner.Person.Email); err != nil || place != w.Owner.Partner.Name {
+			t.Errorf("the owner's address belongs to %q, %v, want the partner", place, err)
+		}
+		if place, err := st.PlaceOfAddress(ctx, "another partner", w.Ada.Person.Email); !isNotFound(err) {
+			t.Errorf("another partner reads %q, %v", place, err)
+		}
+	})
+}
+
 func TestASetUpLinkStaysWhenWhatWasTypedIsWrong(t *testing.T) {
 	st := storetest.Open(t)
 	token, err := st.NewSetUpLink(t.Context(), store.SetUpLink{Purpose: store.SetUpFirst, ExpiresAt: time.Now().Add(time.Hour)})
