@@ -47,7 +47,7 @@ check: generate
 # Every decoder for FUZZTIME each: `make fuzz FUZZTIME=10m`.
 FUZZTIME ?= 10s
 fuzz:
-	@set -e; for package in ./backup ./backup/imap ./backup/export ./backup/repo ./backup/engine ./store ./handlers ./handlers/preview; do \
+	@set -e; for package in $$(grep -rl --include=*_test.go "^func Fuzz" . | xargs -n1 dirname | sort -u); do \
 		for name in $$(go test -list '^Fuzz' $$package | grep '^Fuzz'); do \
 			echo "== $$package $$name"; go test -run '^$$' -fuzz "^$$name$$" -fuzztime $(FUZZTIME) $$package; \
 		done; \

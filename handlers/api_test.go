@@ -21,7 +21,7 @@ import (
 // program is a client of the API: every request and answer is held against
 // the description.
 type program struct {
-	t      *testing.T
+	t      testing.TB
 	portal *portal
 	router routers.Router
 	token  string

@@ -213,7 +213,7 @@ func (o *office) stored() (size int64) {
 }
 
 // waitFor looks again and again until ready says so.
-func waitFor(t *testing.T, what string, ready func() bool) {
+func waitFor(t testing.TB, what string, ready func() bool) {
 	t.Helper()
 	ticker := time.NewTicker(50 * time.Millisecond)
 	defer ticker.Stop()

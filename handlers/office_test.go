@@ -227,7 +227,7 @@ func (o *office) mailbox() backup.Mailbox {
 }
 
 // testWriter shows what is logged with the test that caused it.
-type testWriter struct{ t *testing.T }
+type testWriter struct{ t testing.TB }
 
 func (w testWriter) Write(p []byte) (int, error) {
 	if w.t.Context().Err() == nil {

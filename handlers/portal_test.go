@@ -37,7 +37,7 @@ const (
 // portal is the portal alone, with rows but without background work: a partner
 // with the organizations Contoso and Fabrikam, and another partner's one.
 type portal struct {
-	t       *testing.T
+	t       testing.TB
 	file    string // of the database
 	store   *store.Store
 	handler http.Handler
@@ -53,7 +53,7 @@ var passwordHash = sync.OnceValues(func() (string, error) {
 })
 
 // newPortal makes a portal. The options change its server before it starts.
-func newPortal(t *testing.T, options ...func(*handlers.Server)) *portal {
+func newPortal(t testing.TB, options ...func(*handlers.Server)) *portal {
 	t.Helper()
 	hash, err := passwordHash()
 	if err != nil {

@@ -15,7 +15,7 @@ import (
 // visitor is a person with a browser: it keeps cookies, follows redirects over
 // all servers, and fills in the forms that a page has.
 type visitor struct {
-	t      *testing.T
+	t      testing.TB
 	client *http.Client
 	at     *url.URL
 	status int
@@ -24,7 +24,7 @@ type visitor struct {
 	doc    *goquery.Document
 }
 
-func newVisitor(t *testing.T) *visitor {
+func newVisitor(t testing.TB) *visitor {
 	t.Helper()
 	jar, err := cookiejar.New(nil)
 	if err != nil {

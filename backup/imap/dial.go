@@ -284,7 +284,7 @@ func (w *wire) session() (*session, error) {
 	}
 	slices.Sort(caps)
 	greeting := "* PREAUTH [CAPABILITY " + strings.Join(caps, " ") + "] signed in\r\n"
-	conn.reader = io.MultiReader(strings.NewReader(greeting), conn.reader)
+	conn.reader = &guard{r: io.MultiReader(strings.NewReader(greeting), conn.reader)}
 	client := imapclient.New(conn, nil)
 	if err := client.WaitGreeting(); err != nil {
 		return nil, err

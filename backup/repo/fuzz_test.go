@@ -2,10 +2,13 @@ package repo
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
+	"encoding/binary"
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -193,3 +196,76 @@ func FuzzPack(f *testing.F) {
 		}
 	})
 }
+
+// FuzzSealed puts any bytes into a commit and into an entry of the deletion log,
+// sealed as they have to be: what decodes may be nonsense, but nothing panics, ends
+// never, or deletes a pack that the log does not release.
+func FuzzSealed(f *testing.F) {
+	storage := NewMemory()
+	r := testRepository(f, storage, NewMemoryIndex(), testKeys{})
+	pack := Pack{ID: PackID{1}, Kind: PackData, Length: 100, SHA256: make([]byte, 32)}
+	for _, rec := range []any{
+		commitRecord{Seq: 1, Packs: []Pack{pack}}, commitRecord{Seq: 2, Partial: true},
+		logRecord{Condemned: []logPack{{PackID{1}, PackData}}, Expired: []expired{{Source: "box", Spans: []Span{{1, 1}}}}},
+		logRecord{Deleted: []logPack{{PackID{1}, PackData}}, Adopted: []adopted{{pack, "box"}}, Marked: true},
+		logRecord{Expired: []expired{{Source: "box", Spans: []Span{{5, 3}, {-1, 1 << 62}}, Erased: true}}},
+	} {
+		data, err := encMode.Marshal(rec)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(data)
+	}
+	key, err := r.keys.tenant(f.Context(), "org", 0)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Fuzz(func(t *testing.T, plain []byte) {
+		for e := range storage.List(t.Context(), "t/") {
+			if err := storage.Delete(t.Context(), e.Key); err != nil {
+				t.Fatal(err)
+			}
+		}
+		header := append(binary.BigEndian.AppendUint32([]byte(commitMagic), 0), make([]byte, 16)...)
+		storage.Set(commitKey("org", "box", 1), recordKey(key, header[12:]).Seal(bytes.Clone(header), blobNonce(0), append([]byte{codecPlain}, plain...), commitData("org", "box", 1, header)))
+		entry := append([]byte(logMagic), make([]byte, 16)...)
+		storage.Set(logKey("org", 1), newGCM(derive(key, entry[8:], "deletion log")).Seal(entry, blobNonce(0), plain, logData("org", 1)))
+		storage.Set(packKey("org", PackData, PackID{1}), []byte("a pack"))
+		rec, bad := openLog(key, "org", 1, object(t, storage, logKey("org", 1)))
+		r.logs = logCache{}
+		_, err := r.Verify(t.Context(), "org", "box", VerifyPacks)
+		if err != nil && !errors.Is(err, ErrDamaged) {
+			t.Errorf("Verify: %v", err)
+		}
+		if err := r.VerifyLog(t.Context(), "org"); (err == nil) != (bad == nil) {
+			t.Errorf("VerifyLog: %v, the entry: %v", err, bad)
+		}
+		_, err = r.Collect(t.Context(), "org", nobody{})
+		if err != nil && !errors.Is(err, ErrDamaged) && !errors.Is(err, ErrNotExist) {
+			t.Errorf("Collect: %v", err)
+		}
+		_, gone := storage.Stat(t.Context(), packKey("org", PackData, PackID{1}))
+		if gone != nil && !slices.Contains(rec.Deleted, logPack{PackID{1}, PackData}) {
+			t.Error("a pack was deleted that the log does not release")
+		}
+	})
+}
+
+// object is what the storage has under a key.
+func object(t *testing.T, s Storage, key string) []byte {
+	t.Helper()
+	data, err := get(t.Context(), s, key, 0, -1, maxPack)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
+}
+
+// nobody is an Owner who needs nothing and keeps no index.
+type nobody struct{}
+
+func (nobody) Follow(context.Context, []Expired) error                     { return nil }
+func (nobody) Live(context.Context, string, []MetaID, func(PieceID)) error { return nil }
+func (nobody) Missing(context.Context, []PackID) ([]PackID, error)         { return nil, nil }
+func (nobody) Add(context.Context, []Object) error                         { return nil }
+func (nobody) Forget(context.Context, []PackID) error                      { return nil }

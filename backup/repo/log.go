@@ -102,6 +102,13 @@ func openLog(tenantKey []byte, tenant string, seq int64, data []byte) (logRecord
 	if err := decMode.Unmarshal(plain, &rec); err != nil {
 		return rec, damaged(key, "it can't be decoded")
 	}
+	for _, e := range rec.Expired {
+		for _, s := range e.Spans {
+			if s.From < 1 || s.To < s.From || s.To > forever {
+				return rec, damaged(key, "it names impossible snapshots")
+			}
+		}
+	}
 	return rec, nil
 }
 
