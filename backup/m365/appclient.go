@@ -199,6 +199,7 @@ type request struct {
 	prefer  string
 	accept  string // "" means JSON
 	once    bool   // it must not be repeated unless Graph says that it did nothing
+	weight  int    // how many calls on the mailbox it is, for a batch; 0 means 1
 }
 
 // send sends a request through the SDK's pipeline, with a new token once if the
@@ -216,7 +217,7 @@ func (a *App) send(ctx context.Context, r request) (*http.Response, *refusal, er
 		var refused answer
 		c := call{key: a.id, parallel: 8, repeatable: !r.once, answer: &refused}
 		if r.mailbox != "" {
-			c.key, c.parallel = a.id+"/"+r.mailbox, MailboxCalls
+			c.key, c.parallel, c.weight = a.id+"/"+r.mailbox, MailboxCalls, r.weight
 		}
 		req, token, err := a.sign(withCall(ctx, c), address, r)
 		if err != nil {

@@ -31,7 +31,9 @@ type batchPart struct {
 
 // batch makes GETs in batches of at most 20. Each part is throttled by itself and
 // the transport does not see that, so parts that were are asked again here, after
-// the longest of their waits. mailbox is the one that all parts are about, or "".
+// the longest of their waits. mailbox is the one that all parts are about, or "";
+// as Graph works on four of a batch at a time, one batch is all calls that there
+// may be on a mailbox.
 func (a *App) batch(ctx context.Context, mailbox string, parts []*batchPart) error {
 	for start := time.Now(); len(parts) > 0; {
 		var again []*batchPart
@@ -90,7 +92,7 @@ func (a *App) batchOnce(ctx context.Context, mailbox string, parts []*batchPart)
 			Body    json.RawMessage   `json:"body"`
 		} `json:"responses"`
 	}
-	r, err := a.json(ctx, request{method: abs.POST, path: "/$batch", mailbox: mailbox, body: body}, &out)
+	r, err := a.json(ctx, request{method: abs.POST, path: "/$batch", mailbox: mailbox, body: body, weight: MailboxCalls}, &out)
 	if r != nil {
 		return mailboxProblem(*r, err)
 	}

@@ -14,6 +14,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"golang.org/x/sync/semaphore"
 )
 
 // How long the transport waits, and for what.
@@ -35,6 +37,7 @@ const MailboxCalls = 4
 type call struct {
 	key        string        // what is throttled together: the application, with the mailbox if there is one
 	parallel   int           // calls at a time for key; 0 means 8
+	weight     int           // how many of them this one is, for a batch; 0 means 1
 	repeatable bool          // a POST that may be sent twice, such as a batch of GETs
 	patience   time.Duration // 0 means usualPatience
 	silence    time.Duration // longest wait for the first byte of an answer; 0 means usualSilence
@@ -61,6 +64,9 @@ func callOf(req *http.Request) call {
 	}
 	if c.parallel == 0 {
 		c.parallel = 8
+	}
+	if c.weight == 0 {
+		c.weight = 1
 	}
 	if c.patience == 0 {
 		c.patience = usualPatience
@@ -110,12 +116,13 @@ func (t *throttle) RoundTrip(req *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	g := t.gate(c.key, c.parallel)
+	leave := func() { g.slots.Release(int64(c.weight)) }
 	var waited time.Duration
 	for try := 0; ; try++ {
-		if err := g.enter(ctx, c.patience-waited); err != nil {
+		if err := g.enter(ctx, c.weight, c.patience-waited); err != nil {
 			return nil, err
 		}
-		res, refusal, err := t.once(req, c, body, g.leave)
+		res, refusal, err := t.once(req, c, body, leave)
 		wait, again := judge(req, c, refusal, err, try)
 		if ctx.Err() != nil {
 			again = false
@@ -302,7 +309,7 @@ func sleep(ctx context.Context, d time.Duration) error {
 
 // gate holds the calls of one key: so many at a time, and none before the fence.
 type gate struct {
-	slots chan struct{}
+	slots *semaphore.Weighted
 	mu    sync.Mutex
 	fence time.Time
 }
@@ -312,20 +319,18 @@ func (t *throttle) gate(key string, parallel int) *gate {
 	defer t.mu.Unlock()
 	g := t.gates[key]
 	if g == nil {
-		g = &gate{slots: make(chan struct{}, parallel)}
+		g = &gate{slots: semaphore.NewWeighted(int64(parallel))}
 		t.gates[key] = g
 	}
 	return g
 }
 
-// enter takes a slot once the fence has passed; it fails if that is further away
-// than patience.
-func (g *gate) enter(ctx context.Context, patience time.Duration) error {
+// enter takes so many slots once the fence has passed; it fails if that is
+// further away than patience.
+func (g *gate) enter(ctx context.Context, weight int, patience time.Duration) error {
 	for {
-		select {
-		case g.slots <- struct{}{}:
-		case <-ctx.Done():
-			return ctx.Err()
+		if err := g.slots.Acquire(ctx, int64(weight)); err != nil {
+			return err
 		}
 		g.mu.Lock()
 		fence := g.fence
@@ -334,7 +339,7 @@ func (g *gate) enter(ctx context.Context, patience time.Duration) error {
 		if wait <= 0 {
 			return nil
 		}
-		g.leave()
+		g.slots.Release(int64(weight))
 		if wait > patience {
 			return &fencedError{until: fence}
 		}
@@ -343,8 +348,6 @@ func (g *gate) enter(ctx context.Context, patience time.Duration) error {
 		}
 	}
 }
-
-func (g *gate) leave() { <-g.slots }
 
 // raise forbids calls before t.
 func (g *gate) raise(t time.Time) {

@@ -210,6 +210,38 @@ func TestThrottleAllowsFourCallsPerMailboxUntilTheirBodiesAreRead(t *testing.T) 
 	})
 }
 
+// Graph works on four calls of a batch at a time.
+func TestThrottleCountsABatchAsAllCallsOnItsMailbox(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var now, most atomic.Int64
+		hc := throttledClient(&server{answer: func(_ int, r *http.Request) (*http.Response, error) {
+			weight := int64(max(callOf(r).weight, 1))
+			for n := now.Add(weight); n > most.Load(); {
+				most.Store(n)
+			}
+			time.Sleep(time.Second)
+			now.Add(-weight)
+			return respond(200, "ok"), nil
+		}})
+		var wg sync.WaitGroup
+		for i := range 20 {
+			wg.Go(func() {
+				res, err := get(t, t.Context(), hc, call{key: "app/ada", parallel: MailboxCalls, weight: 1 + 3*(i%2)})
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				io.Copy(io.Discard, res.Body)
+				res.Body.Close()
+			})
+		}
+		wg.Wait()
+		if most.Load() != MailboxCalls {
+			t.Errorf("%d calls at a time, want %d", most.Load(), MailboxCalls)
+		}
+	})
+}
+
 func TestThrottleRepeatsOnlyWhatMayBeRepeated(t *testing.T) {
 	broken := errors.New("connection reset by peer")
 	for _, test := range []struct {
