@@ -351,6 +351,9 @@ type inserter struct {
 const insertRows = 100
 
 func (s *Store) inserter(ctx context.Context, tx *sql.Tx, into string, width int) *inserter {
+	// A statement that can be cancelled takes a goroutine of the driver's and looks
+	// up from its work every thousand steps. These are short.
+	ctx = context.WithoutCancel(ctx)
 	return &inserter{ctx: ctx, dialect: s.dialect, tx: tx, into: into, width: width}
 }
 
