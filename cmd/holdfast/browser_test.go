@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -20,6 +21,8 @@ import (
 	cdplog "github.com/chromedp/cdproto/log"
 	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
+
+	"holdfast/backup/porttest"
 )
 
 //go:embed testdata/axe-4.14.1.min.js
@@ -49,7 +52,7 @@ func newPage(t *testing.T, base string) *page {
 	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(path), chromedp.NoSandbox, chromedp.Flag("disable-gpu", true),
 		chromedp.Flag("disable-quic", true), chromedp.Flag("no-first-run", true), chromedp.Flag("disable-background-networking", true),
 		chromedp.Flag("disable-component-update", true), chromedp.Flag("disable-sync", true), chromedp.UserDataDir(t.TempDir()))
-	ctx, cancel := context.WithTimeout(t.Context(), 8*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Minute)
 	t.Cleanup(cancel)
 	ctx, stop := chromedp.NewContext(ctx, chromedp.WithAllocatorOptions(options...))
 	t.Cleanup(stop)
@@ -110,7 +113,7 @@ func eval[T any](p *page, js string) (T, error) {
 // until waits for a condition of the page, over navigations.
 func (p *page) until(what, js string) *page {
 	p.t.Helper()
-	patience := time.After(30 * time.Second)
+	patience := time.After(2 * time.Minute) // the machine may be busy with other packages
 	for {
 		ok, err := eval[bool](p, "!!("+js+")")
 		if err == nil && ok {
@@ -141,14 +144,11 @@ func find(text string) string {
 	return `[...document.querySelectorAll("button, a, summary, input[type=submit]")].find(e => (e.innerText || e.value || "").trim().startsWith(` + string(quoted) + `) && e.checkVisibility() && !e.disabled)`
 }
 
-// press clicks the control with the words.
+// press clicks the control with the words. It is found and clicked at once: the
+// page may change at any time by itself.
 func (p *page) press(text string) *page {
 	p.t.Helper()
-	p.until("the control "+text, find(text))
-	if _, err := eval[chromedp.Void](p, find(text)+".click()"); err != nil && p.ctx.Err() != nil {
-		p.t.Fatalf("press %s: %v", text, err)
-	}
-	return p
+	return p.until("the control "+text, "(() => { const e = "+find(text)+"; if (e) e.click(); return e })()")
 }
 
 // fill types into a field.
@@ -227,12 +227,7 @@ func (p *page) quiet() {
 // freeAddr is an address on loopback that nothing listens on.
 func freeAddr(t testing.TB) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
+	return net.JoinHostPort("127.0.0.1", strconv.Itoa(porttest.Free(t)))
 }
 
 // startDemo runs "holdfast demo" in this process until the test ends.

@@ -5,7 +5,6 @@ import (
 	"database/sql"
 	"fmt"
 	"io"
-	"net"
 	"net/url"
 	"os"
 	"os/exec"
@@ -21,6 +20,7 @@ import (
 
 	_ "github.com/jackc/pgx/v5/stdlib" // the driver that makes schemas
 
+	"holdfast/backup/porttest"
 	"holdfast/store"
 )
 
@@ -159,7 +159,7 @@ func startServer() (string, error) {
 	if out, err := cluster.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("initdb: %w\n%s", err, out)
 	}
-	port, err := freePort()
+	port, err := porttest.Kept()
 	if err != nil {
 		return "", err
 	}
@@ -186,15 +186,6 @@ func tool(name string) (string, error) {
 		return "", fmt.Errorf("%s is not installed: apt-get install postgresql: %w", name, err)
 	}
 	return path, nil
-}
-
-func freePort() (int, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, err
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port, nil
 }
 
 func waitForServer(address string) error {

@@ -26,6 +26,7 @@ import (
 	"time"
 
 	"holdfast/backup"
+	"holdfast/backup/porttest"
 )
 
 // Password is every account's on the Dovecot server.
@@ -61,7 +62,7 @@ func StartDovecot(t testing.TB, config ...string) *Dovecot {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	d := &Dovecot{dir: dir, TLSPort: freePort(t), PlainPort: freePort(t), tokens: []byte(rand.Text())}
+	d := &Dovecot{dir: dir, TLSPort: porttest.Free(t), PlainPort: porttest.Free(t), tokens: []byte(rand.Text())}
 	ca, cert, key := Certificate(t, "localhost", time.Now().Add(time.Hour))
 	d.CA, d.Roots = ca, x509.NewCertPool()
 	d.Roots.AppendCertsFromPEM([]byte(ca))
@@ -261,16 +262,6 @@ func listens(port int) bool {
 }
 
 func tail(b []byte, n int) []byte { return b[max(0, len(b)-n):] }
-
-func freePort(t testing.TB) int {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close() //nolint:errcheck // only its number was wanted
-	return l.Addr().(*net.TCPAddr).Port
-}
 
 // Certificate makes a certificate for a server's name, with its authority.
 func Certificate(t testing.TB, name string, until time.Time) (ca, cert, key string) {

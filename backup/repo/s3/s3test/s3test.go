@@ -23,6 +23,7 @@ import (
 	"github.com/minio/minio-go/v7"
 	"github.com/minio/minio-go/v7/pkg/credentials"
 
+	"holdfast/backup/porttest"
 	"holdfast/backup/repo/s3"
 )
 
@@ -86,14 +87,11 @@ func startReal() (*Server, error) {
 			return nil, err
 		}
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	port, err := porttest.Kept()
 	if err != nil {
 		return nil, err
 	}
-	addr := l.Addr().String()
-	if err := l.Close(); err != nil {
-		return nil, err
-	}
+	addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
 	keep := exec.Command("sh", "-c", keeper, "keeper", dir, program, "--port", addr, "--quiet",
 		"posix", "--versioning-dir", filepath.Join(dir, "versions"), filepath.Join(dir, "data"))
 	keep.Env = append(os.Environ(), "ROOT_ACCESS_KEY="+AccessKey, "ROOT_SECRET_KEY="+SecretKey)
