@@ -96,9 +96,9 @@ func TestFormsTakeHostileTexts(t *testing.T) {
 	}
 }
 
-// FuzzForms gives any body, of any kind, to every form of the table of routes,
-// as whoever may send it: none panics, none answers with an error of the server,
-// and nothing that was sent becomes markup.
+// FuzzForms gives any body, of any kind, to every form of the table of routes of
+// one portal, as whoever may send it: none panics, none answers with an error of
+// the server, and nothing that was sent becomes markup.
 func FuzzForms(f *testing.F) {
 	for i, body := range []string{"email=a&password=b", "email=%00&password=%ff", "name=&name=&name", "a=%zz", "email[]=x&next=//evil.example", strings.Repeat("a=b&", 500), "page=-1&sort=;drop", "%",
 		"name=<script>alert(1)</script>&reason=<img src=x onerror=alert(1)>", "--x\r\nContent-Disposition: form-data; name=\"logo\"; filename=\"../x\"\r\n\r\n\x89PNG\r\n--x--", `{"enabled":`,
@@ -108,19 +108,13 @@ func FuzzForms(f *testing.F) {
 		}
 	}
 	kinds := []string{"application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "text/plain"}
-	var p *portal
-	var mailbox backup.Mailbox
-	var posts []handlers.Route
+	p := newPages(f)
+	posts := slices.DeleteFunc(p.server.Routes(), func(r handlers.Route) bool { return r.Method != http.MethodPost || r.Path == "/sign-out" })
 	f.Fuzz(func(t *testing.T, which uint16, kind uint8, body string) {
-		if p == nil || p.t.Context().Err() != nil {
-			p = newPortal(t)
-			mailbox = p.connect("Contoso Dental", account{name: "Megan", status: backup.StatusProtected})["Megan"]
-			posts = slices.DeleteFunc(p.server.Routes(), func(r handlers.Route) bool { return r.Method != http.MethodPost })
-		}
 		p.t = t
 		route := posts[int(which)%len(posts)]
-		b := p.as(map[string]string{"person": leeMail, "partner": samMail, "owner": danaMail, "viewer": leeMail, "admin": adeleMail}[route.Who])
-		res, doc := b.send(p.fillPath(route.Path, mailbox), kinds[int(kind)%len(kinds)], body)
+		b := p.visitors[route.Who]
+		res, doc := b.send(p.fillPath(route.Path, p.mailbox), kinds[int(kind)%len(kinds)], body)
 		// Where Microsoft or a mail server is asked, there is none.
 		if res.StatusCode >= http.StatusInternalServerError && res.StatusCode != http.StatusBadGateway {
 			t.Errorf("POST %s with %q = %d", route.Path, body, res.StatusCode)

@@ -269,7 +269,8 @@ func (k *collector) judge(p logPack, n need, rec *logRecord, move *[]logPack) {
 	case n.some() && condemned:
 		rec.Spared = append(rec.Spared, p)
 	case n.some():
-		if n.little() || !n.unknown && k.log.of(k.named[p].Source).Erased {
+		// One that nothing names is written anew so that the log names it.
+		if n.little() || k.spare(p) || !n.unknown && k.log.of(k.named[p].Source).Erased {
 			*move = append(*move, p)
 			k.worth[p] = n.bytes
 		}

@@ -234,3 +234,31 @@ func TestTwoCollectors(t *testing.T) {
 		}
 	})
 }
+
+// TestWhatALostCommitBroughtIsKept has the storage lose a commit that newer ones
+// build on. While it is missing nothing is collected; once it expired, what the
+// newer ones need of its packs is written anew, and found by a rebuild.
+func TestWhatALostCommitBroughtIsKept(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := open(t, repo.NewMemory(), keyStore{"k"})
+		text, attachment := noise(2, 100<<10), []byte(lines(noise(3, 90<<10), 76, "\n"))
+		b.store(t, "org", "box", 1, noise(1, 100<<10))
+		b.store(t, "org", "box", 2, text, attachment, noise(4, 100<<10))
+		kept := b.store(t, "org", "box", 3, text, attachment)
+		b.harm(t, "t/org/c/box/000000000002", nil)
+		if _, err := b.Collect(t.Context(), "org", owner{b}); !errors.Is(err, repo.ErrDamaged) {
+			t.Errorf("Collect while it is missing = %v, want ErrDamaged", err)
+		}
+		if err := b.Expire(t.Context(), "org", "box", []repo.Span{{From: 1, To: 2}}); err != nil {
+			t.Fatal(err)
+		}
+		for range 4 {
+			b.collect(t)
+			time.Sleep(2 * repo.Grace)
+		}
+		b.intact(t, kept)
+		if c := b.collect(t); c.Condemned+c.Moved != 0 || c.Bytes > 400<<10 {
+			t.Errorf("%+v is left", c)
+		}
+	})
+}

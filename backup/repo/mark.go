@@ -39,12 +39,12 @@ func (k *collector) mark(ctx context.Context) (bool, error) {
 }
 
 // order returns the packs that are there in the order in which they are looked
-// at: the condemned ones last, since they are needed only for what no other has.
+// at: those that are condemned or that nothing names last, since they are needed
+// only for what no other has.
 func (k *collector) order() []logPack {
 	list := slices.Collect(maps.Keys(k.packs))
 	slices.SortFunc(list, func(a, b logPack) int {
-		_, second := k.log.condemned[a]
-		_, first := k.log.condemned[b]
+		second, first := k.spare(a), k.spare(b)
 		switch {
 		case second && !first:
 			return 1
@@ -67,23 +67,29 @@ func (n need) some() bool { return n.unknown || n.bytes > 0 }
 // little says that it pays to write what is needed anew.
 func (n need) little() bool { return !n.unknown && n.bytes*2 < n.total }
 
-// need finds how much of a pack is needed. Of a condemned one that is only what
-// no other pack has.
+// spare says that a pack is condemned, or that nothing names it.
+func (k *collector) spare(p logPack) bool {
+	_, condemned := k.log.condemned[p]
+	_, named := k.named[p]
+	return condemned || !named
+}
+
+// need finds how much of a pack is needed. Of a condemned one, or one that nothing
+// names, that is only what no other pack has: it came with a commit that the
+// storage lost and that expired since.
 func (k *collector) need(ctx context.Context, p logPack) (need, error) {
-	if _, ok := k.named[p]; !ok {
-		return need{}, nil
-	}
+	_, named := k.named[p]
 	if k.needed == nil {
-		return need{unknown: true}, nil
+		return need{unknown: named}, nil
 	}
 	f, _, err := k.readFooter(ctx, k.tenant, p.Kind, p.ID)
-	if errors.Is(err, ErrDamaged) {
-		return need{unknown: true}, nil
+	if errors.Is(err, ErrDamaged) || errors.Is(err, ErrNotExist) && !named {
+		return need{unknown: named}, nil
 	}
 	if err != nil {
 		return need{}, fmt.Errorf("footer of pack %s: %w", p.ID, err)
 	}
-	_, condemned := k.log.condemned[p]
+	spare := k.spare(p)
 	var n need
 	for _, b := range f.Blobs {
 		bytes, total := int64(0), int64(0)
@@ -92,7 +98,7 @@ func (k *collector) need(ctx context.Context, p logPack) (need, error) {
 			covered, needed := k.needed[id]
 			size := max(int64(piece.Size), 1)
 			total += size
-			if !needed || condemned && covered {
+			if !needed || spare && covered {
 				continue
 			}
 			bytes += size

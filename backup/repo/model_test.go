@@ -22,13 +22,7 @@ import (
 // kept for ever. A failure names its seed; HOLDFAST_TEST_SEED runs it again,
 // HOLDFAST_TEST_STEPS makes it longer.
 func TestModel(t *testing.T) {
-	seed, steps := uint64(time.Now().UnixNano()), 80 //nolint:gosec // any bits do
-	if s, err := strconv.ParseUint(os.Getenv("HOLDFAST_TEST_SEED"), 10, 64); err == nil {
-		seed = s
-	}
-	if n, err := strconv.Atoi(os.Getenv("HOLDFAST_TEST_STEPS")); err == nil {
-		steps = n
-	}
+	seed, steps := modelSeed(80)
 	synctest.Test(t, func(t *testing.T) {
 		m := newModel(t, seed)
 		for i := range steps {
@@ -47,6 +41,18 @@ func TestModel(t *testing.T) {
 			t.Fatalf("in the end: HOLDFAST_TEST_SEED=%d HOLDFAST_TEST_STEPS=%d", seed, steps)
 		}
 	})
+}
+
+// modelSeed is the seed and the number of steps of a model.
+func modelSeed(usual int) (seed uint64, steps int) {
+	seed, steps = uint64(time.Now().UnixNano()), usual //nolint:gosec // any bits do
+	if s, err := strconv.ParseUint(os.Getenv("HOLDFAST_TEST_SEED"), 10, 64); err == nil {
+		seed = s
+	}
+	if n, err := strconv.Atoi(os.Getenv("HOLDFAST_TEST_STEPS")); err == nil {
+		steps = n
+	}
+	return seed, steps
 }
 
 // model is a repository and what it must hold.

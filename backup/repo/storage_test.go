@@ -26,6 +26,12 @@ func TestFaulty(t *testing.T) {
 	storagetest.Run(t, func(*testing.T) repo.Storage { return &faulty{Storage: repo.NewMemory()} })
 }
 
+// TestLying does the same with the storage that lies, which tells the truth as long
+// as it does not crash.
+func TestLying(t *testing.T) {
+	storagetest.Run(t, func(*testing.T) repo.Storage { return newLying(nil) })
+}
+
 func openDir(t testing.TB, path string) *repo.Dir {
 	t.Helper()
 	d, err := repo.OpenDir(path)
