@@ -86,7 +86,11 @@ func TestDamagedMessageSaysSinceWhen(t *testing.T) {
 	if err := o.store.NoteDamage(t.Context(), backup.Damage{OrgID: m.OrgID, Object: "item", MailboxID: m.ID, Record: record, How: "torn"}); err != nil {
 		t.Fatal(err)
 	}
-	v.get(page).says("The content of this message is damaged in the backup since " + time.Now().UTC().Format("2 January 2006")).says("Other messages are fine.")
+	damage, err := o.store.ItemDamage(t.Context(), m.OrgID, m.ID, items[0].ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	v.get(page).says("The content of this message is damaged in the backup since " + damage.FoundAt.UTC().Format("2 January 2006")).says("Other messages are fine.")
 	o.signIn(adminMail).get("/status").says("“From the start”")
 }
 

@@ -30,7 +30,7 @@ func newVisitor(t testing.TB) *visitor {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &visitor{t: t, client: &http.Client{Jar: jar, Timeout: time.Minute}}
+	return &visitor{t: t, client: &http.Client{Jar: jar, Timeout: 5 * time.Minute}}
 }
 
 // get opens an address, absolute or on the server where the visitor is.
@@ -146,7 +146,7 @@ func (v *visitor) until(address string, ready func() bool) *visitor {
 	v.t.Helper()
 	ticker := time.NewTicker(50 * time.Millisecond)
 	defer ticker.Stop()
-	timeout := time.NewTimer(time.Minute)
+	timeout := time.NewTimer(5 * time.Minute)
 	defer timeout.Stop()
 	for {
 		if v.get(address); ready() {

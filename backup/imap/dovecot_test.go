@@ -282,7 +282,7 @@ func TestDovecotSignIn(t *testing.T) {
 	d := imaptest.StartDovecot(t)
 	add(t, person(t, d, "ada"), "INBOX", letter(1), nil)
 	master := imap.Login{User: "ada", Master: imaptest.MasterUser, Password: backup.Secret(imaptest.MasterPassword)}
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	for name, c := range map[string]struct {
 		server func(backup.IMAPServer) backup.IMAPServer

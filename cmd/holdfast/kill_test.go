@@ -176,7 +176,7 @@ func walk(t *testing.T, addr string, kills ...<-chan struct{}) {
 	base := "http://" + addr
 	r := newRobot(t, base)
 	r.get(base + "/add-backup/microsoft365")
-	deadline := time.Now().Add(4 * time.Minute)
+	deadline := time.Now().Add(10 * time.Minute)
 	for !r.step(names...) {
 		if time.Now().After(deadline) {
 			t.Fatalf("the wizard did not end: %s %s", r.at, r.text())
@@ -185,7 +185,7 @@ func walk(t *testing.T, addr string, kills ...<-chan struct{}) {
 	for _, k := range kills {
 		<-k // the rest of the kills meet the first backup
 	}
-	deadline = time.Now().Add(4 * time.Minute)
+	deadline = time.Now().Add(10 * time.Minute)
 	for r.protected() < len(names) {
 		if time.Now().After(deadline) {
 			t.Fatalf("not all mailboxes are protected: %s", r.text())

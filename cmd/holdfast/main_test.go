@@ -140,11 +140,11 @@ func newRobot(t *testing.T, base string) *robot {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &robot{t: t, base: base, client: &http.Client{Jar: jar, Timeout: 20 * time.Second}}
+	return &robot{t: t, base: base, client: &http.Client{Jar: jar, Timeout: time.Minute}}
 }
 
 // patience is how long a robot waits for a server that does not answer.
-const patience = 60 * time.Second
+const patience = 5 * time.Minute
 
 // errAway says that a server did not answer a form. Whether it took it is seen
 // on the page.

@@ -238,7 +238,7 @@ func (d *Dovecot) start(t testing.TB) {
 			t.Logf("Dovecot's log:\n%s", tail(log, 4000))
 		}
 	})
-	deadline := time.After(20 * time.Second)
+	deadline := time.After(2 * time.Minute)
 	for !listens(d.PlainPort) || !listens(d.TLSPort) {
 		select {
 		case err := <-ended:

@@ -118,7 +118,7 @@ func (s *Server) Settings(mode backup.MailTLS) backup.MailSettings {
 // Messages waits until n messages came and returns all.
 func (s *Server) Messages(t testing.TB, n int) []Message {
 	t.Helper()
-	patience := time.After(20 * time.Second)
+	patience := time.After(2 * time.Minute)
 	for {
 		s.mu.Lock()
 		list := append([]Message{}, s.messages...)

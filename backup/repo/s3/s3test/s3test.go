@@ -106,7 +106,7 @@ func startReal() (*Server, error) {
 
 // wait waits until a server answers.
 func wait(addr string) error {
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	for {
 		conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", addr)
