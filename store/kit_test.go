@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"testing"
 
+	"filippo.io/age"
+
 	"holdfast/backup"
 	"holdfast/store"
 	"holdfast/store/storetest"
@@ -86,12 +88,50 @@ func TestKitDamaged(t *testing.T) {
 			t.Fatalf("the first %d of %d bytes were imported", cut, len(kit))
 		}
 	}
+	// As people hold it, in a file of age, no byte can be another one.
+	identity, file := aged(t, kit)
+	for at := 0; at < len(file); at += 1 + len(file)/100 {
+		for name, harm := range map[string]func([]byte) []byte{
+			"flipped": func(d []byte) []byte { d[at] ^= 1; return d },
+			"zeroed":  func(d []byte) []byte { clear(d[at:min(at+10, len(d))]); return d },
+			"without": func(d []byte) []byte { return append(d[:at], d[at+1:]...) },
+		} {
+			opened, err := age.Decrypt(bytes.NewReader(harm(bytes.Clone(file))), identity)
+			if err == nil {
+				_, err = fresh.ReadKit(t.Context(), storetest.RootKey, opened)
+			}
+			if err == nil {
+				t.Fatalf("a kit %s at byte %d of %d was imported", name, at, len(file))
+			}
+		}
+	}
 	if n, err := fresh.CountPeople(t.Context()); err != nil || n != 0 {
 		t.Errorf("a refused kit left %d people (%v)", n, err)
 	}
 	if _, err := fresh.ReadKit(t.Context(), storetest.RootKey, bytes.NewReader(kit)); err != nil {
 		t.Errorf("the whole kit is refused after the damaged ones: %v", err)
 	}
+}
+
+// aged is a kit in a file of age, and who opens it.
+func aged(t *testing.T, kit []byte) (age.Identity, []byte) {
+	t.Helper()
+	identity, err := age.GenerateX25519Identity()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var file bytes.Buffer
+	w, err := age.Encrypt(&file, identity.Recipient())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.Write(kit); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return identity, file.Bytes()
 }
 
 func FuzzKit(f *testing.F) {

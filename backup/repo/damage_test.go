@@ -266,3 +266,55 @@ func TestRescanFindsThePiecesOfATornPack(t *testing.T) {
 		}
 	}
 }
+
+// TestDamageOfTheDeletionLogOrFormatIsNamed does every harm to each entry of the
+// log and to format.json, and puts entries in the place of others: it is named, and
+// everything is still read.
+func TestDamageOfTheDeletionLogOrFormatIsNamed(t *testing.T) {
+	made := func(t *testing.T) (box, []repo.Content) {
+		b, contents := three(t)
+		for _, tenant := range []string{"org", "other"} {
+			b.store(t, tenant, "two", 1, []byte("one"))
+			b.store(t, tenant, "two", 2, []byte("two"))
+			b.store(t, tenant, "two", 3, []byte("three"))
+			for seq := int64(1); seq <= 2; seq++ {
+				if err := b.Expire(t.Context(), tenant, "two", []repo.Span{{From: seq, To: seq}}); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		return b, contents
+	}
+	check := func(name, key string, b box, contents []repo.Content) {
+		t.Helper()
+		fresh, err := repo.Open(t.Context(), b.storage, keyStore{"k"}, b.index, repo.Options{})
+		if err == nil {
+			err = fresh.VerifyLog(t.Context(), "org")
+			for _, c := range contents {
+				if err := fresh.ReadContent(t.Context(), "org", "box", c, io.Discard); err != nil {
+					t.Errorf("%s of %s: content: %v", name, key, err)
+				}
+			}
+		}
+		if !errors.Is(err, repo.ErrDamaged) || !strings.Contains(err.Error(), key) {
+			t.Errorf("%s of %s: %v, want damage that names it", name, key, err)
+		}
+	}
+	logs := []string{"t/org/g/000000000001", "t/org/g/000000000002"}
+	for _, key := range append([]string{"format.json"}, logs...) {
+		for name, harm := range harms {
+			if harm == nil && key == logs[1] {
+				continue // the log is one entry shorter: the snapshot is kept again
+			}
+			b, contents := made(t)
+			b.harm(t, key, harm)
+			check(name, key, b, contents)
+		}
+	}
+	for _, from := range []string{logs[1], "t/other/g/000000000001", "t/org/c/box/000000000001"} {
+		b, contents := made(t)
+		data := object(t, b.storage, from)
+		b.harm(t, logs[0], func([]byte) []byte { return data })
+		check("swapped with "+from, logs[0], b, contents)
+	}
+}
