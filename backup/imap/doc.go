@@ -24,5 +24,10 @@
 // its id here. A folder's id is made when it is first seen. It stays when the
 // folder is renamed, if the server keeps its UIDVALIDITY and no other folder has
 // the same; else the new name is a new folder, whose messages the repository
-// recognizes by their content and does not store again.
+// recognizes by their content and does not store again. A message that moves to
+// another folder is a new one there, and its content is recognized as well.
+//
+// Servers that offer OBJECTID (RFC 8474) could tell such a message by its EMAILID.
+// It is not asked for: go-imap v2.0.0-beta.8, the newest there is, ends a
+// connection on a FETCH item that it does not know.
 package imap
