@@ -3,6 +3,7 @@ package export_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"mime"
 	"mime/multipart"
@@ -94,7 +95,7 @@ func parts(t *testing.T, plain []byte, w *httptest.ResponseRecorder) {
 	list := multipart.NewReader(w.Body, params["boundary"])
 	for {
 		part, err := list.NextPart()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return
 		}
 		if err != nil {

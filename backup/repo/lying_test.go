@@ -298,7 +298,7 @@ func (m liars) adopt(t *testing.T, source string, root repo.MetaID, items []mode
 	m.lie.storm = 0
 	m.lie.mu.Unlock()
 	s := m.sources[source]
-	c, err := m.Repository.Commit(t.Context(), "org", source, s.seq+1)
+	c, err := m.Commit(t.Context(), "org", source, s.seq+1)
 	if err != nil || c.Root != root {
 		return
 	}
