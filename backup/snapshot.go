@@ -39,4 +39,5 @@ type Item struct {
 	Importance     string // low, normal or high
 	Categories     []string
 	Damaged        bool // the content could not be read at the provider yet
+	Lost           bool // the content is damaged in the repository, as far as pages know
 }

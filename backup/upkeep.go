@@ -12,7 +12,7 @@ const (
 	UpkeepStructure    UpkeepKind = "structure"     // everything that the snapshots name is there with its length
 	UpkeepData         UpkeepKind = "data"          // packs are hashed and opened, each when it is its turn
 	UpkeepAll          UpkeepKind = "all"           // every pack is opened and every message restored, on demand
-	UpkeepRepair       UpkeepKind = "repair"        // damaged objects are put back from the copy of the repository, on demand
+	UpkeepRepair       UpkeepKind = "repair"        // damaged objects are put back from the copy of the repository, or mended without, on demand
 	UpkeepRebuild      UpkeepKind = "rebuild"       // the catalog is made anew from the repository, on demand
 )
 
@@ -67,6 +67,18 @@ func (u Upkeep) Busy() bool {
 	return u.State == UpkeepRunning || u.State == UpkeepWaiting && !u.AskedAt.IsZero()
 }
 
+// DamageFate is what can be done about a damaged message without a copy of the
+// storage.
+type DamageFate string
+
+// The fates. The zero one is that nobody has asked for a repair yet.
+const (
+	DamageWanted  DamageFate = "wanted"  // the next run reads it again from the provider
+	DamageDiffers DamageFate = "differs" // the provider has another text now: what was is lost
+	DamageGone    DamageFate = "gone"    // the provider has it no more: it is lost
+	DamageMended  DamageFate = "mended"  // it is whole now
+)
+
 // Damage is something in the repository that is not what was written.
 type Damage struct {
 	OrgID     OrgID
@@ -77,15 +89,18 @@ type Damage struct {
 	FoundAt   time.Time
 	SeenAt    time.Time // by the last check
 	MendedAt  time.Time // zero while it is damaged
+	Fate      DamageFate
 
 	MailboxName string // for pages, from the mailbox and the catalog
 	Subject     string
+	Folder      string
+	ReceivedAt  time.Time // zero if it is not known
 }
 
 // ProblemDamage is what people read when a check found damage.
 const ProblemDamage = "A check found damage in the backup storage. What is damaged is listed by name; everything else can be restored. " +
-	"Whoever runs this Holdfast should check the disk or bucket, and then choose Repair on the Storage page, which puts damaged objects back from the copy of the storage; " +
-	"from any other copy they can be put back under the same names. The next check finds that they are whole."
+	"Whoever runs this Holdfast should check the disk or bucket, and then choose Repair on the Storage page: it puts damaged objects back from the copy of the storage; " +
+	"without one it saves what is whole of them, and has lost messages read again from the provider."
 
 // How often the data of a pack is looked at, at least. A check looks sooner at
 // some of them, so that not all are due on the same day.

@@ -77,9 +77,28 @@ func (s *Server) readItems(r *http.Request, v *views.Browse) error {
 	if err != nil {
 		return fmt.Errorf("read items: %w", err)
 	}
+	if err := s.markLost(r.Context(), v.Mailbox, items); err != nil {
+		return err
+	}
 	v.Items = items
 	v.Page = views.Pager{Page: page, Size: itemsPerPage, Total: int(total), Path: "/browse/" + url.PathEscape(string(v.Mailbox.ID)),
 		Query: url.Values{"at": {strconv.FormatInt(v.Snapshot.Seq, 10)}, "folder": {cmp.Or(v.Folder.ID, views.All)}, "q": {v.Search}}}
+	return nil
+}
+
+// markLost marks the items whose content is damaged in the repository.
+func (s *Server) markLost(ctx context.Context, m backup.Mailbox, items []backup.Item) error {
+	damages, err := s.Store.MailboxDamages(ctx, m.OrgID, m.ID)
+	if err != nil || len(damages) == 0 {
+		return err
+	}
+	lost := map[string]bool{}
+	for _, d := range damages {
+		lost[d.Object[strings.LastIndexByte(d.Object, '/')+1:]] = true
+	}
+	for i := range items {
+		items[i].Lost = lost[string(items[i].ID)]
+	}
 	return nil
 }
 

@@ -26,7 +26,7 @@ func (s *Server) showItem(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	view := views.ItemView{Browse: v, Item: item, Problem: damaged(item)}
+	view := views.ItemView{Browse: v, Item: item, Problem: s.damaged(r.Context(), v.Mailbox, item)}
 	if view.Problem == "" {
 		m, err := s.readMessage(r, v, item)
 		if err != nil {
@@ -63,13 +63,15 @@ func (s *Server) whyUnreadable(ctx context.Context, m backup.Mailbox, item backu
 	if err != nil {
 		return "", err
 	}
-	return "The content of this message is damaged in the backup since " + d.FoundAt.Format("2 January 2006, 15:04 UTC") + ". Other messages are fine. " +
-		"Whoever runs this Holdfast is told, and can put it back from a copy of the backup storage.", nil
+	return "The content of this message is damaged in the backup since " + d.FoundAt.Format("2 January 2006, 15:04 UTC") + ". Other messages are fine. " + views.DamageOutlook(d.Fate), nil
 }
 
 // damaged says why there is no content, "" if there is.
-func damaged(item backup.Item) string {
+func (s *Server) damaged(ctx context.Context, m backup.Mailbox, item backup.Item) string {
 	if item.Damaged {
+		if why, err := s.whyUnreadable(ctx, m, item); err == nil && why != unreadable {
+			return why // it was there, and is lost
+		}
 		return "Microsoft could not deliver the content of this message yet. Holdfast tries again with each backup of the mailbox."
 	}
 	return ""

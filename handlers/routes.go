@@ -119,6 +119,7 @@ func (s *Server) routes() []route {
 		{owner, "GET /partner/settings/storage/checks", s.showChecks},
 		{owner, "GET /partner/settings/storage/{id}", s.showOrganizationStorage},
 		{owner, "GET /partner/settings/storage/{id}/live", s.showOrganizationChecks},
+		{owner, "GET /partner/settings/storage/{id}/damages.csv", s.exportOrganizationDamages},
 		{owner, "POST /partner/settings/storage/{id}/check", s.checkNow},
 		{owner, "POST /partner/settings/storage/{id}/repair", s.repairNow},
 		{owner, "POST /partner/settings/storage/{id}/rebuild", s.rebuildNow},
@@ -211,6 +212,7 @@ func (s *Server) routes() []route {
 
 		{viewer, "GET /status", s.showStatus},
 		{viewer, "GET /status/live", s.showStatusLive},
+		{viewer, "GET /status/damages.csv", s.exportDamages},
 		{viewer, "GET /activity", s.showLog(s.ownLog)},
 		{viewer, "GET /activity/export", s.exportLog(s.ownLog)},
 		{viewer, "GET /settings", s.showSettings},

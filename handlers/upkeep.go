@@ -2,6 +2,7 @@ package handlers
 
 import (
 	"context"
+	"encoding/csv"
 	"errors"
 	"fmt"
 	"net/http"
@@ -138,7 +139,7 @@ func (s *Server) checkNow(w http.ResponseWriter, r *http.Request) error {
 
 // repairNow has damaged objects of an organization put back from the copy.
 func (s *Server) repairNow(w http.ResponseWriter, r *http.Request) error {
-	return s.askUpkeep(w, r, backup.UpkeepRepair, "The repair of %s starts now. It takes what is damaged from the copy of the storage, and looks at it again.")
+	return s.askUpkeep(w, r, backup.UpkeepRepair, "The repair of %s starts now. It takes what is damaged from the copy of the storage, if there is one, and saves what is whole of the rest.")
 }
 
 // rebuildNow has the catalog of an organization made anew.
@@ -161,4 +162,48 @@ func (s *Server) askUpkeep(w http.ResponseWriter, r *http.Request, kind backup.U
 		return err
 	}
 	return s.redirect(w, r, path, fmt.Sprintf(flash, org.Name))
+}
+
+// exportDamages answers with what is damaged at the person's organization.
+func (s *Server) exportDamages(w http.ResponseWriter, r *http.Request) error {
+	return s.writeDamages(w, r, actor(r).Org)
+}
+
+// exportOrganizationDamages answers with what is damaged at an organization of
+// the partner.
+func (s *Server) exportOrganizationDamages(w http.ResponseWriter, r *http.Request) error {
+	org, err := s.organization(r)
+	if err != nil {
+		return err
+	}
+	return s.writeDamages(w, r, org)
+}
+
+// damagesExported is how many damages a file has at most.
+const damagesExported = 1_000_000
+
+func (s *Server) writeDamages(w http.ResponseWriter, r *http.Request, org backup.Organization) error {
+	list, err := s.Store.Damages(r.Context(), org.ID, damagesExported)
+	if err != nil {
+		return err
+	}
+	download(w, "damaged "+time.Now().UTC().Format(time.DateOnly)+".csv", "text/csv; charset=utf-8")
+	c := csv.NewWriter(w)
+	rows := [][]string{{"mailbox", "folder", "subject", "received (UTC)", "damaged since (UTC)", "state", "object", "how"}}
+	for _, d := range list {
+		row := []string{d.MailboxName, d.Folder, d.Subject, csvTime(d.ReceivedAt), csvTime(d.FoundAt), views.DamageStates[d.Fate], d.Object, d.How}
+		for i := range row {
+			row[i] = csvCell(row[i])
+		}
+		rows = append(rows, row)
+	}
+	return s.endDownload(r, true, c.WriteAll(rows))
+}
+
+// csvTime is a time for a table, "" for none.
+func csvTime(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return t.UTC().Format(time.RFC3339)
 }

@@ -50,6 +50,19 @@ func TestProvenRestoresAndDamageAreShown(t *testing.T) {
 	_, doc = p.as(adeleMail).get("/status")
 	says(t, doc, "1 message or object of the backup is damaged Damaged "+backup.ProblemDamage)
 	says(t, doc, "t/x/d/00/00")
+	for who, path := range map[string]string{adeleMail: "/status/damages.csv", danaMail: "/partner/settings/storage/" + string(org) + "/damages.csv"} {
+		res, doc := p.as(who).get(path)
+		says(t, doc, "damaged,t/x/d/00/00,its bytes are not those that were written")
+		if got := res.Header.Get("Content-Type"); got != "text/csv; charset=utf-8" {
+			t.Errorf("GET %s is %s", path, got)
+		}
+	}
+	if _, doc = p.as(nestorMail).get("/status/damages.csv"); strings.Contains(text(doc.Selection), "t/x") {
+		t.Error("another organization gets the list of what is damaged")
+	}
+	if res, _ := p.as(danaMail).get("/partner/settings/storage/NOBODY/damages.csv"); res.StatusCode != http.StatusNotFound {
+		t.Errorf("list of an unknown organization = %d, want 404", res.StatusCode)
+	}
 	_, doc = p.as(danaMail).get("/partner/support")
 	says(t, doc, "Backup storage")
 	says(t, doc, backup.ProblemDamage)
@@ -83,7 +96,7 @@ func TestDamagedMessageSaysSinceWhen(t *testing.T) {
 	page := "/browse/" + string(m.ID) + "/items/" + string(items[0].ID)
 	v.get(page).says("should run holdfast verify")
 	record, _ := engine.RecordNumber(items[0].ID)
-	if err := o.store.NoteDamage(t.Context(), backup.Damage{OrgID: m.OrgID, Object: "item", MailboxID: m.ID, Record: record, How: "torn"}); err != nil {
+	if err := o.store.NoteDamage(t.Context(), backup.Damage{OrgID: m.OrgID, Object: "item/" + string(m.ID) + "/" + string(items[0].ID), MailboxID: m.ID, Record: record, How: "torn"}); err != nil {
 		t.Fatal(err)
 	}
 	damage, err := o.store.ItemDamage(t.Context(), m.OrgID, m.ID, items[0].ID)
@@ -91,7 +104,15 @@ func TestDamagedMessageSaysSinceWhen(t *testing.T) {
 		t.Fatal(err)
 	}
 	v.get(page).says("The content of this message is damaged in the backup since " + damage.FoundAt.UTC().Format("2 January 2006")).says("Other messages are fine.")
-	o.signIn(adminMail).get("/status").says("“From the start”")
+	v.get("/browse/" + string(m.ID) + "?folder=*").says("Damaged in the backup")
+	o.signIn(adminMail).get("/status").says("“From the start”").says("received ")
+	for fate, want := range map[backup.DamageFate]string{backup.DamageWanted: "reads it again from the provider", backup.DamageDiffers: "has another text of it now", backup.DamageGone: "does not have it any more"} {
+		if err := o.store.SaveFate(t.Context(), m.OrgID, "item/"+string(m.ID)+"/"+string(items[0].ID), fate); err != nil {
+			t.Fatal(err)
+		}
+		v.get(page).says(want)
+		o.signIn(adminMail).get("/status").says(want)
+	}
 }
 
 func TestChecksAreAskedForOnTheStoragePage(t *testing.T) {
@@ -159,7 +180,7 @@ func TestRepairAndRebuildAreAskedFor(t *testing.T) {
 		after                string
 	}{
 		{backup.UpkeepRepair, "Repair starts as soon as a worker is free", "Repair: 2 of 7", "Repair could not be done. No copy.",
-			backup.Upkeep{State: backup.UpkeepDamaged, Counted: 6, Damaged: 1}, "6 objects put back; the copy could not help with 1 damage"},
+			backup.Upkeep{State: backup.UpkeepDamaged, Counted: 6, Damaged: 1}, "6 objects put back or written anew; 1 message or object was damaged after it"},
 		{backup.UpkeepRebuild, "Rebuild of the catalog starts as soon as a worker is free", "Rebuild of the catalog: 2 of 7 mailboxes", "Rebuild of the catalog could not be done. No copy.",
 			backup.Upkeep{State: backup.UpkeepOK, Counted: 7}, "Catalog made anew"},
 	} {

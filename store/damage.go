@@ -14,8 +14,10 @@ import (
 // damageColumns name a damaged message from the catalog, so that its subject is
 // kept in one place only.
 const (
-	damageColumns = `d.org_id, d.object, d.mailbox_id, d.record, d.how, d.found_at, d.seen_at, d.mended_at, coalesce(m.address, ''), coalesce(r.subject, '')`
-	damageJoins   = ` FROM damages d
+	damageColumns = `d.org_id, d.object, d.mailbox_id, d.record, d.how, d.found_at, d.seen_at, d.mended_at, d.fate, coalesce(m.address, ''), coalesce(r.subject, ''),
+		coalesce(r.received_at, 0), coalesce((SELECT t.name FROM catalog_entries e JOIN catalog_folder_states t ON t.source = e.source AND t.folder = e.folder
+			WHERE e.source = c.number AND e.item = r.item AND e.record = r.number ORDER BY e.from_seq DESC, t.from_seq DESC LIMIT 1), '')`
+	damageJoins = ` FROM damages d
 		LEFT JOIN mailboxes m ON m.org_id = d.org_id AND m.id = d.mailbox_id
 		LEFT JOIN catalog_sources c ON d.record > 0 AND c.org_id = d.org_id AND c.mailbox_id = d.mailbox_id
 		LEFT JOIN catalog_records r ON r.source = c.number AND r.number = d.record`
@@ -23,9 +25,9 @@ const (
 
 func scanDamage(row scanner) (backup.Damage, error) {
 	var d backup.Damage
-	var found, seen, mended int64
-	err := row.Scan(&d.OrgID, &d.Object, &d.MailboxID, &d.Record, &d.How, &found, &seen, &mended, &d.MailboxName, &d.Subject)
-	d.FoundAt, d.SeenAt, d.MendedAt = moment(found), moment(seen), moment(mended)
+	var found, seen, mended, received int64
+	err := row.Scan(&d.OrgID, &d.Object, &d.MailboxID, &d.Record, &d.How, &found, &seen, &mended, &d.Fate, &d.MailboxName, &d.Subject, &received, &d.Folder)
+	d.FoundAt, d.SeenAt, d.MendedAt, d.ReceivedAt = moment(found), moment(seen), moment(mended), moment(received)
 	return d, err
 }
 
@@ -40,7 +42,7 @@ func (s *Store) NoteDamage(ctx context.Context, list ...backup.Damage) error {
 		for _, d := range list {
 			if _, err := tx.ExecContext(ctx, `
 				INSERT INTO damages (org_id, object, mailbox_id, record, how, found_at, seen_at) VALUES ($1, $2, $3, $4, $5, $6, $6)
-				ON CONFLICT (org_id, object) DO UPDATE SET how = excluded.how, seen_at = excluded.seen_at, mended_at = 0,
+				ON CONFLICT (org_id, object) DO UPDATE SET how = excluded.how, seen_at = excluded.seen_at, mended_at = 0, fate = CASE WHEN damages.mended_at > 0 THEN '' ELSE damages.fate END,
 					found_at = CASE WHEN damages.mended_at > 0 THEN excluded.found_at ELSE damages.found_at END`,
 				d.OrgID, d.Object, d.MailboxID, d.Record, d.How, now); err != nil {
 				return fmt.Errorf("note damage of %s: %w", d.Object, err)
@@ -48,6 +50,25 @@ func (s *Store) NoteDamage(ctx context.Context, list ...backup.Damage) error {
 		}
 		return nil
 	})
+}
+
+// SaveFate notes what can be done about a damaged message.
+func (s *Store) SaveFate(ctx context.Context, org backup.OrgID, object string, fate backup.DamageFate) error {
+	_, err := s.db.ExecContext(ctx, `UPDATE damages SET fate = $1 WHERE org_id = $2 AND object = $3 AND mended_at = 0`, fate, org, object)
+	if err != nil {
+		return fmt.Errorf("note the fate of %s: %w", object, err)
+	}
+	return nil
+}
+
+// MailboxDamages returns the damaged messages of a mailbox.
+func (s *Store) MailboxDamages(ctx context.Context, org backup.OrgID, mailbox backup.MailboxID) ([]backup.Damage, error) {
+	list, err := collect(ctx, s.read, scanDamage, `SELECT `+damageColumns+damageJoins+`
+		WHERE d.org_id = $1 AND d.mailbox_id = $2 AND d.record > 0 AND d.mended_at = 0 ORDER BY d.record`, org, mailbox)
+	if err != nil {
+		return nil, fmt.Errorf("read damages of mailbox %s: %w", mailbox, err)
+	}
+	return list, nil
 }
 
 // MendDamage notes that objects were found whole again. It returns how many had

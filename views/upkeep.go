@@ -5,6 +5,7 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"holdfast/backup"
@@ -85,6 +86,39 @@ func damageName(d backup.Damage) string {
 	}
 	return d.Object
 }
+
+// damageWhere says where a damaged message is, and what is known of it.
+func damageWhere(d backup.Damage) string {
+	var parts []string
+	for _, part := range []string{d.MailboxName, d.Folder} {
+		if part != "" {
+			parts = append(parts, part)
+		}
+	}
+	if !d.ReceivedAt.IsZero() {
+		parts = append(parts, "received "+d.ReceivedAt.UTC().Format("2 January 2006, 15:04 UTC"))
+	}
+	if len(parts) == 0 {
+		return ""
+	}
+	return strings.Join(parts, " · ") + " · "
+}
+
+// DamageOutlook says what can be done about a damaged message.
+func DamageOutlook(fate backup.DamageFate) string {
+	switch fate {
+	case backup.DamageWanted:
+		return "The next backup of the mailbox reads it again from the provider, if it is still there."
+	case backup.DamageDiffers:
+		return "The provider has another text of it now, which is backed up; this one is lost, unless a copy of the backup storage has it."
+	case backup.DamageGone:
+		return "The provider does not have it any more; it is lost, unless a copy of the backup storage has it."
+	}
+	return "Whoever runs this Holdfast is told, and can repair it."
+}
+
+// DamageStates name the fates for a table.
+var DamageStates = map[backup.DamageFate]string{"": "damaged", backup.DamageWanted: "read again in the next backup", backup.DamageDiffers: "lost; the provider has another text now", backup.DamageGone: "lost; the provider has it no more"}
 
 // OrganizationChecks is how much of an organization is backed up and how the
 // checks of it stand.
@@ -236,9 +270,9 @@ func repaired(u backup.Upkeep) string {
 	case u.EndedAt.IsZero() || u.State == backup.UpkeepFailed || u.Counted+u.Damaged == 0:
 		return ""
 	case u.Damaged > 0:
-		return plural(u.Counted, "object", "objects") + " put back; the copy could not help with " + plural(u.Damaged, "damage", "damages")
+		return plural(u.Counted, "object", "objects") + " put back or written anew; " + plural(u.Damaged, "message or object was", "messages or objects were") + " damaged after it"
 	}
-	return plural(u.Counted, "object", "objects") + " put back"
+	return plural(u.Counted, "object", "objects") + " put back or written anew"
 }
 
 // upkeepProgress says how far work is.

@@ -54,6 +54,30 @@ type Catalog interface {
 	// everything of it for good: nothing of it is taken in again, and no key is
 	// made. It may be called again.
 	EraseMailbox(ctx context.Context, org backup.OrgID, mailbox backup.MailboxID) error
+	// CatalogMailboxes returns the mailboxes of an organization that have a snapshot.
+	CatalogMailboxes(ctx context.Context, org backup.OrgID) ([]backup.MailboxID, error)
+	// GoneSnapshots returns, for each mailbox of an organization, the snapshots up to
+	// its newest that the catalog has not, and the mailboxes that are erased.
+	GoneSnapshots(ctx context.Context, org backup.OrgID) ([]repo.Expired, error)
+	// SnapshotNumbers returns the snapshots of a mailbox, in order.
+	SnapshotNumbers(ctx context.Context, org backup.OrgID, mailbox backup.MailboxID) ([]int64, error)
+	// SnapshotTree returns a snapshot with its folders. Only those of the newest
+	// have Cursor and Node, and only it has NextNumber and FolderCursor.
+	SnapshotTree(ctx context.Context, org backup.OrgID, mailbox backup.MailboxID, seq int64) (Delta, error)
+	// SnapshotItems returns the items in a folder of a snapshot as they were in it,
+	// in order of their numbers, at most limit that are greater than after.
+	SnapshotItems(ctx context.Context, org backup.OrgID, mailbox backup.MailboxID, seq int64, folderID string, after int64, limit int) ([]Item, error)
+	// RecordItems returns the records of a mailbox, each as the item that has it, in
+	// order of the records' numbers, at most limit that are greater than after.
+	RecordItems(ctx context.Context, org backup.OrgID, mailbox backup.MailboxID, after int64, limit int) ([]Item, error)
+	// SnapshotsOfRecord returns the snapshots in which a record is.
+	SnapshotsOfRecord(ctx context.Context, org backup.OrgID, mailbox backup.MailboxID, record int64) ([]int64, error)
+	// Restate notes what a mailbox has now that was lost.
+	Restate(ctx context.Context, org backup.OrgID, mailbox backup.MailboxID, r Restated) error
+	// SupersedeRecord puts another record of the same item in the place of one, in
+	// all snapshots, and forgets that.
+	SupersedeRecord(ctx context.Context, org backup.OrgID, mailbox backup.MailboxID, old, by int64) error
+
 	// MissingPacks returns those of the packs that AddObjects has not seen.
 	MissingPacks(ctx context.Context, org backup.OrgID, packs []repo.PackID) ([]repo.PackID, error)
 	// ForgetPacks forgets what packs hold, before they are deleted.
@@ -141,4 +165,13 @@ type ItemChange struct {
 	Item
 	NewItem   bool // seen for the first time
 	NewRecord bool // the record is new
+}
+
+// Restated is what of a mailbox was written anew because it was lost.
+type Restated struct {
+	Seq        int64                  // the newest snapshot, whose nodes these are
+	Nodes      map[string]repo.MetaID // of folders, by their ids
+	Records    []Record               // by their numbers: their content is lost
+	Properties []repo.MetaID          // that are lost, and not written anew
+	Problem    backup.Problem         // of the items whose records are lost
 }

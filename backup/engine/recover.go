@@ -177,7 +177,7 @@ func (e *Engine) recoverMailbox(ctx context.Context, org backup.OrgID, mailbox b
 	if err != nil {
 		return fromRepository(err)
 	}
-	if len(seqs) > 0 && len(gone.Spans) > 0 {
+	if len(seqs) > 0 {
 		if err := e.addOtherPacks(ctx, org, string(mailbox)); err != nil {
 			return err
 		}

@@ -92,6 +92,7 @@ func (w *backUp) from(ctx context.Context, conn backup.Connection, mailbox backu
 	if runErr != nil {
 		return true, river.JobCancel(fmt.Errorf("back up mailbox %s: %w", mailbox.ID, runErr))
 	}
+	w.settleDamages(ctx, mailbox.OrgID, mailbox.ID)
 	return true, nil
 }
 

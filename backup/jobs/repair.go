@@ -9,44 +9,50 @@ import (
 	"holdfast/backup/repo"
 )
 
-// ProblemNoCopy is what people read when there is nothing to repair from.
-const ProblemNoCopy = "Damaged objects can only be put back from a copy of the backup storage, and Holdfast knows of none. " +
-	"Name the place of a copy with -replicate-to and start Holdfast anew, or run holdfast repair -from PLACE. Everything that is not damaged can be restored."
-
 // ProblemCopyClosed is what people read when the copy can't be opened.
 const ProblemCopyClosed = "The copy of the backup storage could not be opened, so nothing was repaired. The cause is in the log: " +
 	"check that its disk or bucket can be reached, and choose Repair again."
 
 // repair puts the objects that are known to be damaged, or not there, back from
-// the copy of the repository, and looks at them again.
+// the copy of the repository, if there is one, and looks at them again. What is
+// left then is mended without.
 func (t *task) repair(ctx context.Context) error {
-	if t.Replica == nil {
-		return &backup.Problem{Kind: backup.ProblemRepository, Text: ProblemNoCopy, At: time.Now()}
-	}
-	_, from, err := t.Replica.Open(ctx)
+	back, err := t.fromCopy(ctx)
 	if err != nil {
-		return &backup.Problem{Kind: backup.ProblemRepository, Text: ProblemCopyClosed, At: time.Now(), Err: fmt.Errorf("open the copy: %w", err)}
+		return err
 	}
-	back := int64(0)
+	mended, err := t.mend(ctx)
+	if err != nil {
+		return err
+	}
+	t.u.Counted, t.u.Bytes = back+mended, 0
+	t.u.Damaged, _, err = t.Store.CountDamages(ctx, t.u.OrgID)
+	return err
+}
+
+// fromCopy returns how many objects were put back.
+func (t *task) fromCopy(ctx context.Context) (back int64, err error) {
+	var from repo.Storage
+	if t.Replica != nil {
+		if _, from, err = t.Replica.Open(ctx); err != nil {
+			return 0, &backup.Problem{Kind: backup.ProblemRepository, Text: ProblemCopyClosed, At: time.Now(), Err: fmt.Errorf("open the copy: %w", err)}
+		}
+	}
 	tried := map[string]bool{}
 	for {
 		// It finds what is not there, and looks at what was damaged as deep as it takes.
 		t.u.Counted, t.u.Bytes, t.u.Damaged = 0, 0, 0
 		if err := t.checkStructure(ctx); err != nil {
-			return err
+			return back, err
 		}
 		keys, err := t.damagedObjects(ctx, tried)
-		if err != nil {
-			return err
-		}
-		if len(keys) == 0 {
-			t.u.Counted, t.u.Bytes = back, 0
-			return nil
+		if err != nil || len(keys) == 0 || from == nil {
+			return back, err
 		}
 		n, err := t.putBack(ctx, from, keys)
 		back += n
 		if err != nil {
-			return err
+			return back, err
 		}
 	}
 }

@@ -414,12 +414,8 @@ func (r *Repository) listPacks(ctx context.Context, tenant string) (map[logPack]
 			if err != nil {
 				return nil, fmt.Errorf("list packs: %w", err)
 			}
-			p := logPack{Kind: kind}
-			name, err := hex.DecodeString(e.Key[strings.LastIndexByte(e.Key, '/')+1:])
-			if err != nil || len(name) != len(p.ID) {
-				continue // not ours
-			}
-			copy(p.ID[:], name)
+			id, _ := packID(e.Key)
+			p := logPack{ID: id, Kind: kind}
 			if p.key(tenant) == e.Key {
 				packs[p] = e.Size
 			}
@@ -453,4 +449,13 @@ func (w *Writer) fresh(ctx context.Context, since time.Time) error {
 		}
 	}
 	return nil
+}
+
+// packID reads the identifier at the end of a pack's key.
+func packID(key string) (id PackID, ok bool) {
+	name, err := hex.DecodeString(key[strings.LastIndexByte(key, '/')+1:])
+	if err != nil || len(name) != len(id) {
+		return id, false // not ours
+	}
+	return PackID(name), true
 }

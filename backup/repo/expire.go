@@ -263,7 +263,11 @@ func (r *Repository) OtherPacks(ctx context.Context, tenant, source string) ([]P
 		return nil, err
 	}
 	list := log.packs(func(a adopted) bool { return a.Source == source })
-	for c, err := range r.expiredCommits(ctx, tenant, log.of(source)) {
+	gone := log.of(source)
+	if len(gone.Spans) == 0 {
+		return list, nil
+	}
+	for c, err := range r.expiredCommits(ctx, tenant, gone) {
 		if err != nil && !errors.Is(err, ErrDamaged) && !errors.Is(err, ErrNotExist) {
 			return nil, err
 		}
@@ -307,3 +311,6 @@ func (d deletions) packs(want func(adopted) bool) []Pack {
 	slices.SortFunc(list, func(a, b Pack) int { return slices.Compare(a.ID[:], b.ID[:]) })
 	return list
 }
+
+// Always is the span of a source that is erased.
+var Always = Span{1, forever}

@@ -36,6 +36,7 @@ type Writer struct {
 	failure error            // the first of the storage
 	known   map[PieceID]bool // pieces of this writer, or found in the index
 	own     *pieceSet        // all pieces of the source itself, so that new ones need not be looked up; nil if they are not known
+	alone   bool             // nothing in the index is relied on
 	log     deletions        // when the writer began
 	blind   bool             // the log can't be read: nobody knows what may be deleted
 	used    map[logPack]bool // packs of others that pieces were found in
@@ -174,7 +175,7 @@ func (w *Writer) claim(ctx context.Context, id PieceID, shared bool) (bool, erro
 		return false, nil
 	}
 	var found map[PieceID]Location
-	if !fresh {
+	if !fresh && !w.alone {
 		var err error
 		if found, err = w.r.index.Locate(ctx, w.tenant, []PieceID{id}); err != nil {
 			return false, fmt.Errorf("look a piece up: %w", err)

@@ -11,6 +11,7 @@ import (
 	"holdfast/backup/engine"
 	"holdfast/backup/jobs"
 	"holdfast/store"
+	"holdfast/views"
 )
 
 // checkLevels are the levels of "holdfast verify -level".
@@ -53,9 +54,9 @@ func printDamages(ctx context.Context, st *store.Store, org backup.OrgID, stdout
 	for _, d := range list {
 		name := d.Object
 		if d.Record > 0 {
-			name = fmt.Sprintf("message %q of %s", d.Subject, d.MailboxName)
+			name = fmt.Sprintf("message %q of %s, folder %q, received %s", d.Subject, d.MailboxName, d.Folder, d.ReceivedAt.Format("2006-01-02 15:04 MST"))
 		}
-		fmt.Fprintf(stdout, "  damaged since %s: %s: %s\n", d.FoundAt.Format("2006-01-02 15:04 MST"), name, d.How)
+		fmt.Fprintf(stdout, "  %s since %s: %s: %s\n", views.DamageStates[d.Fate], d.FoundAt.Format("2006-01-02 15:04 MST"), name, d.How)
 	}
 	return err
 }

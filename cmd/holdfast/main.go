@@ -37,7 +37,7 @@ const usage = `Usage: holdfast COMMAND [flags]
   demo          the same with a simulated Microsoft 365 and sample organizations
   simulator     the simulated Microsoft 365 alone
   verify        check the repository: structure, or every byte with -all
-  repair        put damaged objects of the repository back from a copy of it
+  repair        put damaged objects of the repository back from a copy of it, or save what is whole of them
   rebuild       make the catalog of an organization anew from the repository
   export        write the messages of a folder, a mailbox or an organization as a file
   expire        apply the retention now, or say with -dry-run which snapshots would go

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -13,23 +12,21 @@ import (
 	"holdfast/store"
 )
 
-// repair puts damaged objects of the repository back from a copy of it.
+// repair puts damaged objects of the repository back from a copy of it, or mends
+// it without one.
 func repair(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) error {
 	var c config
 	var org, from string
 	fs := newFlagSet("repair", stderr)
 	c.flags(fs)
 	replicaFlags(fs, &c.Replica)
-	fs.StringVar(&from, "from", "", "folder or s3:// address of a copy of the repository (default -replicate-to)")
+	fs.StringVar(&from, "from", "", "folder or s3:// address of a copy of the repository (default -replicate-to; none: what is whole of damaged objects is saved without)")
 	fs.StringVar(&org, "organization", "", "id of the only organization to repair")
 	if err := parse(fs, args, getenv); err != nil {
 		return err
 	}
 	if from != "" {
 		c.Replica.To = from
-	}
-	if c.Replica.To == "" {
-		return errors.New("say where a copy of the repository is: -from FOLDER or -from s3://BUCKET/PREFIX")
 	}
 	if err := c.complete(); err != nil {
 		return err
@@ -39,7 +36,10 @@ func repair(ctx context.Context, args []string, getenv func(string) string, stdo
 		return err
 	}
 	defer st.Close()
-	r := &jobs.Runner{Store: st, Engine: eng, Log: slog.New(slog.DiscardHandler), Replica: &jobs.Replica{Place: c.replica.String(), Open: c.openCopy}}
+	r := &jobs.Runner{Store: st, Engine: eng, Log: slog.New(slog.DiscardHandler)}
+	if c.Replica.To != "" {
+		r.Replica = &jobs.Replica{Place: c.replica.String(), Open: c.openCopy}
+	}
 	return repairAll(ctx, st, r, org, stdout, stderr)
 }
 
@@ -58,7 +58,11 @@ func repairAll(ctx context.Context, st *store.Store, r *jobs.Runner, id string, 
 		if err != nil {
 			return err
 		}
-		fmt.Fprintf(stdout, "%s: %d objects put back from %s, %d still damaged\n", o.Name, u.Counted, r.Replica.Place, u.Damaged)
+		from := "without a copy"
+		if r.Replica != nil {
+			from = "from " + r.Replica.Place + " and without it"
+		}
+		fmt.Fprintf(stdout, "%s: %d objects repaired %s, %d still damaged\n", o.Name, u.Counted, from, u.Damaged)
 		damaged += u.Damaged
 		return printDamages(ctx, st, o.ID, stdout)
 	})

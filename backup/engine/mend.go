@@ -1,0 +1,262 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"holdfast/backup"
+	"holdfast/backup/repo"
+)
+
+// Mended is what Mend did.
+type Mended struct {
+	repo.Salvaged
+	Snapshots int        // whose trees were written anew
+	Lost      []LostItem // messages whose records are lost
+}
+
+// LostItem is a message whose record is lost: it is kept by name, and read from
+// the provider again.
+type LostItem struct {
+	Mailbox backup.MailboxID
+	Was     backup.ItemID // under which it was known
+	Record  Record        // that names it now
+}
+
+// Mend does for an organization what can be done about damaged objects, named by
+// their keys, without a copy of them: entries of the deletion log are written anew
+// from the catalog; what is whole of damaged packs goes to new ones; and snapshots
+// whose commits or trees can't be read are written anew from the catalog. Messages
+// whose records are lost stay in them by name. Interrupted, it is called again.
+func (e *Engine) Mend(ctx context.Context, org backup.OrgID, damaged []string, told func(done, total int) error) (Mended, error) {
+	m := mender{Engine: e, org: org, owner: owner{e, org}, damaged: damaged, told: told}
+	err := m.do(ctx)
+	return m.result, e.problem(ctx, err)
+}
+
+// mender is a Mend under way.
+type mender struct {
+	*Engine
+	org     backup.OrgID
+	owner   owner
+	damaged []string
+	told    func(done, total int) error
+	done    int
+	result  Mended
+}
+
+func (m *mender) do(ctx context.Context) error {
+	gone, err := m.Catalog.GoneSnapshots(ctx, m.org)
+	if err != nil {
+		return err
+	}
+	if _, err := m.Repo.Relog(ctx, string(m.org), gone, m.owner); err != nil {
+		return fromRepository(err)
+	}
+	sources, err := m.Repo.Sources(ctx, string(m.org))
+	if err != nil {
+		return fromRepository(err)
+	}
+	if err := m.recoverAll(ctx, m.org, sources, nil); err != nil && ctx.Err() == nil {
+		m.log().Warn("catalog not brought up to the repository before it is mended", "organization", m.org, "error", err)
+	}
+	broken, err := m.Repo.Adopt(ctx, string(m.org), m.owner)
+	if err != nil {
+		return fromRepository(err)
+	}
+	m.damaged = append(m.damaged, broken...)
+	if err := m.salvage(ctx); err != nil {
+		return err
+	}
+	mailboxes, err := m.Catalog.CatalogMailboxes(ctx, m.org)
+	if err != nil {
+		return err
+	}
+	for _, mailbox := range mailboxes {
+		if err := m.mailbox(ctx, mailbox); err != nil {
+			return fmt.Errorf("mailbox %s: %w", mailbox, err)
+		}
+	}
+	return m.dropExpired(ctx, gone)
+}
+
+// salvage takes damaged packs apart, those of metadata first: they have the
+// recipes with the keys of shared pieces.
+func (m *mender) salvage(ctx context.Context) error {
+	var meta, data []string
+	for _, key := range m.damaged {
+		switch {
+		case strings.HasPrefix(key, "t/"+string(m.org)+"/m/"):
+			meta = append(meta, key)
+		case strings.HasPrefix(key, "t/"+string(m.org)+"/d/"):
+			data = append(data, key)
+		}
+	}
+	total := len(meta) + len(data)
+	for _, keys := range [][]string{meta, data} {
+		if len(keys) == 0 {
+			continue
+		}
+		var shared map[repo.PieceID][]byte
+		if len(data) > 0 && keys[0] == data[0] {
+			var err error
+			if shared, err = m.sharedKeys(ctx); err != nil {
+				return err
+			}
+		}
+		before := m.done
+		s, err := m.Repo.Salvage(ctx, string(m.org), keys, shared, m.owner, func(done int) error {
+			m.done = before + done
+			return m.told(m.done, total)
+		})
+		m.result.Add(s)
+		if err != nil {
+			return fromRepository(err)
+		}
+	}
+	return nil
+}
+
+// sharedKeys reads from the records that can be read the keys of the shared
+// pieces that damaged packs may have.
+func (m *mender) sharedKeys(ctx context.Context) (map[repo.PieceID][]byte, error) {
+	broken := map[string]bool{}
+	for _, key := range m.damaged {
+		broken[key[strings.LastIndexByte(key, '/')+1:]] = true
+	}
+	keys := map[repo.PieceID][]byte{}
+	mailboxes, err := m.Catalog.CatalogMailboxes(ctx, m.org)
+	if err != nil {
+		return nil, err
+	}
+	for _, mailbox := range mailboxes {
+		err := m.eachRecord(ctx, mailbox, func(item Item) error {
+			rec, err := readRecord(ctx, m.blobs(m.org, mailbox), item.Record.Meta)
+			if isDamage(err) || err == nil && rec.Content == nil {
+				return nil
+			}
+			if err != nil {
+				return err
+			}
+			for _, part := range rec.Content.Parts {
+				for _, s := range part.Shared {
+					at, err := m.Repo.Locate(ctx, string(m.org), []repo.PieceID{s.ID})
+					if err != nil {
+						return err
+					}
+					if l, ok := at[s.ID]; !ok || broken[l.Pack.String()] {
+						keys[s.ID] = s.Key
+					}
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return keys, nil
+}
+
+// mendBatch is how many items or records are asked for at once.
+const mendBatch = pageMax
+
+// eachRecord calls do for every record of a mailbox.
+func (m *mender) eachRecord(ctx context.Context, mailbox backup.MailboxID, do func(Item) error) error {
+	for after := int64(0); ; {
+		items, err := m.Catalog.RecordItems(ctx, m.org, mailbox, after, mendBatch)
+		if err != nil || len(items) == 0 {
+			return err
+		}
+		for _, item := range items {
+			if err := do(item); err != nil {
+				return err
+			}
+		}
+		after = items[len(items)-1].Record.Number
+	}
+}
+
+// mailbox writes the snapshots of a mailbox anew that can't be read.
+func (m *mender) mailbox(ctx context.Context, mailbox backup.MailboxID) error {
+	release, err := m.await(ctx, mailbox)
+	if err != nil {
+		return err
+	}
+	defer release()
+	t := newTreeMender(m.Engine, m.org, mailbox)
+	if err := t.findLost(ctx, m); err != nil {
+		return err
+	}
+	seqs, err := m.Catalog.SnapshotNumbers(ctx, m.org, mailbox)
+	if err != nil {
+		return err
+	}
+	for _, seq := range seqs {
+		ok, err := t.readable(ctx, seq, seq == seqs[len(seqs)-1])
+		if err != nil {
+			return err
+		}
+		if ok {
+			continue
+		}
+		if err := t.rewrite(ctx, seq); err != nil {
+			return fmt.Errorf("snapshot %d: %w", seq, err)
+		}
+		m.result.Snapshots++
+		m.log().Warn("snapshot written anew from the catalog", "organization", m.org, "mailbox", mailbox, "snapshot", seq)
+	}
+	if err := t.restate(ctx); err != nil {
+		return err
+	}
+	m.result.Lost = append(m.result.Lost, t.lost...)
+	return m.dropUnknown(ctx, t, seqs)
+}
+
+// dropUnknown lets snapshots expire that the catalog does not know and that can't
+// be read: the end of the deletion log, which said so, may be lost.
+func (m *mender) dropUnknown(ctx context.Context, t *treeMender, known []int64) error {
+	seqs, err := m.Repo.Kept(ctx, string(m.org), string(t.mailbox), 0)
+	if err != nil {
+		return fromRepository(err)
+	}
+	for _, seq := range seqs {
+		if len(known) == 0 || seq >= known[len(known)-1] || slices.Contains(known, seq) {
+			continue
+		}
+		ok, err := t.readable(ctx, seq, false)
+		if err != nil {
+			return err
+		}
+		if !ok {
+			if err := m.Repo.Expire(ctx, string(m.org), string(t.mailbox), repo.SpansOf([]int64{seq})); err != nil {
+				return fromRepository(err)
+			}
+		}
+	}
+	return nil
+}
+
+// dropExpired removes expired commits that can't be read: what they named is
+// adopted.
+func (m *mender) dropExpired(ctx context.Context, gone []repo.Expired) error {
+	for _, key := range m.damaged {
+		part := strings.Split(key, "/")
+		if len(part) != 5 || part[2] != "c" {
+			continue
+		}
+		for _, g := range gone {
+			var seq int64
+			if _, err := fmt.Sscanf(part[4], "%d", &seq); err != nil || g.Source != part[3] || !g.Has(seq) {
+				continue
+			}
+			if err := m.Repo.DropExpired(ctx, string(m.org), g.Source, seq); err != nil && !errors.Is(err, repo.ErrDamaged) {
+				return fromRepository(err)
+			}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,418 @@
+package repo
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Salvaged is what Salvage found in damaged packs and wrote anew.
+type Salvaged struct {
+	Packs  int      // that were taken apart, or were not there
+	Pieces int      // that were whole
+	Bytes  int64    // of the packs that have them now
+	Done   []string // keys of the packs that nobody names any more
+}
+
+// Add adds what another Salvage did.
+func (s *Salvaged) Add(o Salvaged) {
+	s.Packs, s.Pieces, s.Bytes, s.Done = s.Packs+o.Packs, s.Pieces+o.Pieces, s.Bytes+o.Bytes, append(s.Done, o.Done...)
+}
+
+// salvageBatch is how many packs are taken apart before the log hears of them.
+const salvageBatch = 32
+
+// Salvage takes damaged packs of a tenant apart, named by their keys: every blob
+// that is still whole is written to a new pack, the deletion log says so, and
+// the damaged packs are deleted, at once, since nothing in them is needed any
+// more that could be read. Shared are the keys of shared pieces by their
+// identifiers, without which those can't be told to be whole. Packs that turn out
+// to be whole stay. The index is told by the owner. Interrupted, it is called
+// again. Told hears how many of the packs are done.
+func (r *Repository) Salvage(ctx context.Context, tenant string, packs []string, shared map[PieceID][]byte, owner Owner, told func(done int) error) (Salvaged, error) {
+	var all Salvaged
+	names := r.packNames(tenant, packs)
+	if err := r.catchUp(ctx, tenant, owner); err != nil {
+		return all, err
+	}
+	for done := 0; done < len(names); {
+		batch := names[done:min(done+salvageBatch, len(names))]
+		s := salvage{Repository: r, tenant: tenant, owner: owner, shared: shared, writers: map[string]*Writer{}}
+		err := s.do(ctx, batch)
+		s.abort()
+		if errors.Is(err, ErrCollecting) && ctx.Err() == nil {
+			continue // somebody else appended to the log: decide anew
+		}
+		all.Add(s.result)
+		if err != nil {
+			return all, err
+		}
+		done += len(batch)
+		if err := told(done); err != nil {
+			return all, err
+		}
+	}
+	return all, nil
+}
+
+// packNames are the packs among keys of objects.
+func (r *Repository) packNames(tenant string, keys []string) []logPack {
+	var list []logPack
+	for _, key := range keys {
+		if p, ok := packOf(tenant, key); ok && !slices.Contains(list, p) {
+			list = append(list, p)
+		}
+	}
+	return list
+}
+
+// catchUp ends what an interrupted Salvage began: the index knows the packs that
+// the log names, and nothing of those that it released.
+func (r *Repository) catchUp(ctx context.Context, tenant string, owner Owner) error {
+	k := newCollector(r, tenant, owner)
+	var err error
+	if k.log, err = r.currentLog(ctx, tenant); err != nil {
+		return err
+	}
+	if err := k.completeIndex(ctx); err != nil && !isDamage(err) {
+		return err
+	}
+	gone := make([]PackID, 0, len(k.log.released))
+	for p := range k.log.released {
+		gone = append(gone, p.ID)
+	}
+	missing, err := owner.Missing(ctx, gone)
+	if err != nil {
+		return err
+	}
+	return owner.Forget(ctx, slices.DeleteFunc(gone, func(id PackID) bool { return slices.Contains(missing, id) }))
+}
+
+// salvage is a batch of a Salvage.
+type salvage struct {
+	*Repository
+	tenant  string
+	owner   Owner
+	shared  map[PieceID][]byte
+	log     deletions
+	named   map[logPack]adopted
+	epochs  uint32 // newest epoch of the tenant's keys
+	writers map[string]*Writer
+	result  Salvaged
+}
+
+func (s *salvage) abort() {
+	for _, w := range s.writers {
+		w.Abort()
+	}
+}
+
+func (s *salvage) do(ctx context.Context, packs []logPack) error {
+	began := time.Now()
+	var err error
+	if s.log, err = s.readLog(ctx, s.tenant); err != nil {
+		return err
+	}
+	if s.named, err = s.namedPacks(ctx, s.tenant, s.log); err != nil {
+		return err
+	}
+	epoch, err := s.keys.store.Epoch(ctx, s.tenant)
+	if err != nil {
+		return fmt.Errorf("read key epoch: %w", err)
+	}
+	s.epochs = uint32(epoch) //nolint:gosec // epochs are small
+	var rec logRecord
+	for _, p := range packs {
+		if s.log.released[p] {
+			s.result.Done = append(s.result.Done, p.key(s.tenant))
+			continue
+		}
+		if s.whole(ctx, p) {
+			continue
+		}
+		if err := s.pack(ctx, p); err != nil {
+			return fmt.Errorf("take pack %s apart: %w", p.ID, err)
+		}
+		rec.Deleted = append(rec.Deleted, p)
+		s.result.Packs++
+	}
+	if len(rec.Deleted) == 0 {
+		return nil
+	}
+	return s.finish(ctx, began, rec)
+}
+
+// whole says that a pack is what its snapshot names, or can't be asked for now.
+func (s *salvage) whole(ctx context.Context, p logPack) bool {
+	want, ok := s.named[p]
+	data, err := get(ctx, s.storage, p.key(s.tenant), 0, -1, maxPack)
+	if err != nil {
+		return !isDamage(err)
+	}
+	check := putBack{Repository: s.Repository, tenant: s.tenant, sums: Sums{p.key(s.tenant): want.Pack.SHA256}}
+	return ok && check.checkPack(ctx, p.key(s.tenant), data) == nil
+}
+
+// finish makes the new packs durable, and tells the log and the index.
+func (s *salvage) finish(ctx context.Context, began time.Time, rec logRecord) error {
+	var objects []Object
+	for source, w := range s.writers {
+		w.life.Lock()
+		err := w.flush(ctx)
+		w.life.Unlock()
+		if err != nil {
+			return fmt.Errorf("write what is whole of %s: %w", source, err)
+		}
+		for _, p := range w.done {
+			rec.Adopted = append(rec.Adopted, adopted{p, source})
+			s.result.Bytes += p.Length
+		}
+		objects = append(objects, append(w.data.objects, w.meta.objects...)...)
+	}
+	if time.Since(began) > maxCollector {
+		return fmt.Errorf("it took too long: %w", ErrStale)
+	}
+	if err := s.appendLog(ctx, s.tenant, s.log.seq+1, rec); err != nil {
+		return err
+	}
+	s.result.Pieces += len(objects)
+	if err := s.owner.Add(ctx, objects); err != nil {
+		return fmt.Errorf("add what was whole to the index: %w", err)
+	}
+	ids := make([]PackID, len(rec.Deleted))
+	for i, p := range rec.Deleted {
+		ids[i] = p.ID
+	}
+	if err := s.owner.Forget(ctx, ids); err != nil {
+		return fmt.Errorf("take damaged packs out of the index: %w", err)
+	}
+	s.cache.forget(s.tenant, "")
+	for _, p := range rec.Deleted {
+		err := s.storage.Delete(ctx, p.key(s.tenant))
+		if err != nil && !errors.Is(err, ErrNotExist) && !errors.Is(err, ErrRetained) { // a collection deletes it when its lock ends
+			return fmt.Errorf("delete pack %s: %w", p.ID, err)
+		}
+		s.result.Done = append(s.result.Done, p.key(s.tenant))
+	}
+	return nil
+}
+
+// pack writes what is whole of a pack anew.
+func (s *salvage) pack(ctx context.Context, p logPack) error {
+	in, err := s.storage.Open(ctx, p.key(s.tenant), 0, -1)
+	if errors.Is(err, ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	data, err := io.ReadAll(io.LimitReader(in, maxPack))
+	in.Close()
+	if err != nil && !isDamage(err) {
+		return err
+	}
+	f, _, err := s.footerIn(ctx, s.tenant, p.Kind, p.ID, int64(len(data)), sectionOf(data))
+	if err != nil && !isDamage(err) {
+		return err
+	}
+	sources := []string{s.named[p].Source}
+	switch {
+	case f.Source != "":
+		sources = []string{f.Source}
+	case sources[0] == "":
+		if sources, err = s.Sources(ctx, s.tenant); err != nil {
+			return err
+		}
+	}
+	for _, source := range sources {
+		if err := s.blobs(ctx, p, source, f, data); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// sectionOf reads from bytes.
+func sectionOf(data []byte) section {
+	return func(_ context.Context, offset, length, _ int64) ([]byte, error) {
+		end := min(offset+length, int64(len(data)))
+		return data[min(offset, end):end:end], nil
+	}
+}
+
+// blobs looks for frames in the bytes of a pack, and writes the blobs of a source
+// that are whole.
+func (s *salvage) blobs(ctx context.Context, p logPack, source string, f footer, data []byte) error {
+	erased := s.log.of(source).Erased
+	for at := 0; ; {
+		next := bytes.Index(data[at:], []byte(frameMagic))
+		if next < 0 {
+			return nil
+		}
+		at += next
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		m, err := s.blob(ctx, p, source, erased, f, data, at)
+		if err != nil && !isDamage(err) && !errors.Is(err, errFrame) && !errors.Is(err, errTable) {
+			return err
+		}
+		if err != nil {
+			at++
+			continue
+		}
+		w := s.writers[source]
+		if w == nil {
+			k := newCollector(s.Repository, s.tenant, s.owner)
+			k.log = s.log
+			if w, err = k.mover(ctx, source); err != nil {
+				return err
+			}
+			s.writers[source] = w
+		}
+		if err := w.moveBlob(ctx, m); err != nil {
+			return err
+		}
+		at += frameSize + int(m.at.Length)
+	}
+}
+
+// blob opens what looks like a blob at a place in the bytes of a pack.
+func (s *salvage) blob(ctx context.Context, p logPack, source string, erased bool, f footer, data []byte, at int) (movedBlob, error) {
+	fr, err := parseFrame(data[at:])
+	if err != nil {
+		return movedBlob{}, err
+	}
+	end := at + frameSize + int(fr.length)
+	if fr.length > maxSealed || end > len(data) {
+		return movedBlob{}, errFrame
+	}
+	m := movedBlob{number: fr.number, footerBlob: footerBlob{Type: fr.kind, Offset: int64(at), Length: fr.length},
+		at: Location{Pack: p.ID, Kind: p.Kind, Blob: fr.number, Type: fr.kind, Offset: int64(at), Length: fr.length}}
+	frame, sealed := data[at:at+frameSize], data[at+frameSize:end]
+	switch {
+	case fr.kind == blobShared:
+		m.data = sealed
+		m.pieces, err = s.sharedIn(ctx, m.at, f, sealed)
+		return m, err
+	case fr.kind != blobGroup && fr.kind != blobMeta || erased:
+		return movedBlob{}, errFrame
+	}
+	for _, epoch := range s.tryEpochs(data) {
+		m.at.Epoch = epoch
+		if m.data, err = s.unseal(ctx, s.tenant, source, m.at, frame, sealed); err == nil {
+			m.pieces, err = s.identify(ctx, s.tenant, source, fr.kind, m.data)
+			return m, err
+		}
+		if !isDamage(err) {
+			return movedBlob{}, err
+		}
+	}
+	return movedBlob{}, err
+}
+
+// tryEpochs are the epochs of the keys that a pack may be sealed under: what its
+// header says, and all, should that be damaged.
+func (s *salvage) tryEpochs(data []byte) []uint32 {
+	var list []uint32
+	if len(data) >= headerSize && string(data[:8]) == packMagic {
+		if epoch := binary.BigEndian.Uint32(data[24:]); epoch <= s.epochs {
+			list = append(list, epoch)
+		}
+	}
+	for epoch := range s.epochs + 1 {
+		if !slices.Contains(list, epoch) {
+			list = append(list, epoch)
+		}
+	}
+	return list
+}
+
+// sharedIn finds which shared piece a sealed blob is: the one that the footer
+// names, or, without it, the one whose key opens it.
+func (s *salvage) sharedIn(ctx context.Context, at Location, f footer, sealed []byte) ([]footerPiece, error) {
+	ids := maps.Keys(s.shared)
+	if n := int(at.Blob); n < len(f.Blobs) && f.Blobs[n].Type == blobShared && len(f.Blobs[n].Pieces) == 1 {
+		ids = slices.Values([]PieceID{f.Blobs[n].Pieces[0].ID})
+	}
+	for id := range ids {
+		piece, err := s.openSharedAs(ctx, id, at, sealed)
+		if err == nil {
+			return []footerPiece{piece}, nil
+		}
+		if !isDamage(err) {
+			return nil, err
+		}
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+	}
+	return nil, errFrame
+}
+
+// openSharedAs opens a sealed blob as a shared piece.
+func (s *salvage) openSharedAs(ctx context.Context, id PieceID, at Location, sealed []byte) (footerPiece, error) {
+	key := s.shared[id]
+	if len(key) != keySize || len(sealed) < nonceSize+gcmOverhead {
+		return footerPiece{}, damaged(id.String(), "nobody has its key")
+	}
+	payload, err := newGCM(key).Open(nil, sealed[:nonceSize], sealed[nonceSize:], sharedData(s.tenant, id))
+	if err != nil {
+		return footerPiece{}, damaged(id.String(), "it is not this blob")
+	}
+	plain, err := s.expand(payload)
+	if err != nil {
+		return footerPiece{}, damaged(id.String(), "it can't be decompressed")
+	}
+	at.Size = uint32(len(plain)) //nolint:gosec // at most maxOpened
+	_, err = s.unsealShared(ctx, room{}, s.tenant, SharedPiece{ID: id, Key: key}, at, sealed)
+	return footerPiece{ID: id, Size: at.Size}, err
+}
+
+// namedPacks are the packs that the commits of a tenant name, as far as they can
+// be read, or its deletion log.
+func (r *Repository) namedPacks(ctx context.Context, tenant string, log deletions) (map[logPack]adopted, error) {
+	named := maps.Clone(log.adopted)
+	sources, err := r.Sources(ctx, tenant)
+	if err != nil {
+		return nil, err
+	}
+	for _, source := range sources {
+		seqs, err := r.commitNumbers(ctx, tenant, source)
+		if err != nil {
+			return nil, err
+		}
+		for _, seq := range seqs {
+			c, _, err := r.sealedCommit(ctx, tenant, source, seq)
+			if err != nil && !isDamage(err) {
+				return nil, err
+			}
+			for _, p := range c.Packs {
+				named[logPack{p.ID, p.Kind}] = adopted{p, source}
+			}
+		}
+	}
+	return named, ctx.Err()
+}
+
+// packOf reads the name of a pack of a tenant from its key.
+func packOf(tenant, key string) (logPack, bool) {
+	for _, kind := range []PackKind{PackData, PackMeta} {
+		if !strings.HasPrefix(key, fmt.Sprintf("t/%s/%c/", tenant, kind)) {
+			continue
+		}
+		p := logPack{Kind: kind}
+		if id, ok := packID(key); ok {
+			p.ID = id
+			return p, p.key(tenant) == key
+		}
+	}
+	return logPack{}, false
+}
