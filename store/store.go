@@ -10,7 +10,6 @@ import (
 	"embed"
 	"errors"
 	"fmt"
-	"io/fs"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -19,12 +18,10 @@ import (
 
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/jackc/pgx/v5/stdlib"
-	"github.com/pressly/goose/v3"
 	"github.com/riverqueue/river"
 	"github.com/riverqueue/river/riverdriver"
 	"github.com/riverqueue/river/riverdriver/riverdatabasesql"
 	"github.com/riverqueue/river/riverdriver/riversqlite"
-	"github.com/riverqueue/river/rivermigrate"
 	sqlite "modernc.org/sqlite"
 
 	"holdfast/backup"
@@ -91,27 +88,6 @@ func (s *Store) prepare(ctx context.Context, cfg Config) error {
 	return s.loadKeyset(ctx, cfg.RootKey)
 }
 
-// sealsMigration is the migration that seals the ends of activity logs. It is
-// done here, since it needs the keyset: the column and the seals are one
-// transaction, so that a crash leaves both or neither.
-const (
-	sealsMigration = 39
-	sealsFile      = "0039_activity_seals.sql"
-)
-
-// addSeals does the migration of sealsFile and seals the logs that there are.
-func (s *Store) addSeals(ctx context.Context, tx *sql.Tx) error {
-	text, err := fs.ReadFile(migrations, "migrations/"+sealsFile)
-	if err != nil {
-		return fmt.Errorf("read the migration: %w", err)
-	}
-	up, _, _ := strings.Cut(string(text), "-- +goose Down")
-	if _, err := tx.ExecContext(ctx, up); err != nil {
-		return fmt.Errorf("add the column of seals: %w", err)
-	}
-	return s.sealActivity(ctx, tx)
-}
-
 // sqlitePragmas are set on every pooled connection; busy_timeout comes first,
 // since the others may already meet a lock.
 const sqlitePragmas = "_pragma=busy_timeout(5000)&_pragma=journal_mode(WAL)&_pragma=synchronous(NORMAL)&_pragma=foreign_keys(1)&_pragma=cache_size(-32000)&_txlock=immediate"
@@ -156,67 +132,6 @@ func (s *Store) openPostgres(ctx context.Context, dsn string) error {
 		return fmt.Errorf("the PostgreSQL database cannot be reached: %w", err)
 	}
 	return nil
-}
-
-// errNewer says that the schema is of a later version of Holdfast.
-var errNewer = errors.New("newer schema")
-
-// migrate brings the schema up to date.
-func (s *Store) migrate(ctx context.Context, rootKey []byte) error {
-	folder, err := fs.Sub(migrations, "migrations")
-	if err != nil {
-		return fmt.Errorf("read the migrations: %w", err)
-	}
-	name := goose.DialectSQLite3
-	if s.dialect == dialectPostgres {
-		name = goose.DialectPostgres
-	}
-	provider, err := goose.NewProvider(name, s.db, folder, goose.WithLogger(goose.NopLogger()),
-		goose.WithExcludeNames([]string{sealsFile}), goose.WithGoMigrations(goose.NewGoMigration(sealsMigration, &goose.GoFunc{RunTx: s.addSeals}, nil)))
-	if err != nil {
-		return fmt.Errorf("read the migrations: %w", err)
-	}
-	have, want, err := provider.GetVersions(ctx)
-	if err != nil {
-		return fmt.Errorf("read the schema's version: %w", err)
-	}
-	if have > want {
-		return fmt.Errorf("schema %d, this program knows %d: %w", have, want, errNewer)
-	}
-	if have == 0 {
-		err = s.mustBeEmpty(ctx)
-	} else if have < sealsMigration {
-		err = s.loadKeyset(ctx, rootKey)
-	}
-	if err != nil {
-		return err
-	}
-	if _, err := provider.Up(ctx); err != nil {
-		return fmt.Errorf("migrate: %w", err)
-	}
-	jobs, err := rivermigrate.New(s.driver, &rivermigrate.Config{Logger: discardLog})
-	if err != nil {
-		return fmt.Errorf("prepare the job queue: %w", err)
-	}
-	if _, err := jobs.Migrate(ctx, rivermigrate.DirectionUp, nil); err != nil {
-		return fmt.Errorf("migrate the job queue: %w", err)
-	}
-	return nil
-}
-
-// errForeign says that the database has tables, and none of them ours.
-var errForeign = errors.New("tables of another program")
-
-// mustBeEmpty keeps Holdfast out of another program's SQLite file.
-func (s *Store) mustBeEmpty(ctx context.Context) error {
-	if s.dialect != dialectSQLite {
-		return nil
-	}
-	n, err := one(ctx, s.db, scanValue[int], `SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'goose_%' AND name NOT LIKE 'sqlite_%'`)
-	if err == nil && n > 0 {
-		return errForeign
-	}
-	return err
 }
 
 // SQLite's result codes for a file that is no database or is damaged
