@@ -41,7 +41,9 @@ func (n notes) Content(_ context.Context, id string) (io.ReadCloser, error) {
 	return io.NopCloser(strings.NewReader(n.text(id))), nil
 }
 
-func (n notes) text(id string) string { return "Subject: Note " + id + "\r\n\r\nThe text of note " + id }
+func (n notes) text(id string) string {
+	return "Subject: Note " + id + "\r\n\r\nThe text of note " + id
+}
 
 // condemned is a server's data: a mailbox that is to be erased, another one of the
 // same organization, and an organization that is to be deleted.
