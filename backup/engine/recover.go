@@ -204,14 +204,27 @@ func (e *Engine) addOtherPacks(ctx context.Context, org backup.OrgID, source str
 	if err != nil {
 		return fromRepository(err)
 	}
-	objects, err := e.Repo.Objects(ctx, string(org), packs)
+	objects, err := e.objects(ctx, org, source, packs)
 	if err != nil {
-		return fromRepository(err)
+		return err
 	}
 	if err := e.Catalog.AddObjects(ctx, org, objects); err != nil {
 		return fmt.Errorf("add objects: %w", err)
 	}
 	return nil
+}
+
+// objects reads what packs of a source hold. Of damaged ones that is what is left
+// of them: a catalog with all the rest is what a repair needs.
+func (e *Engine) objects(ctx context.Context, org backup.OrgID, source string, packs []repo.Pack) ([]repo.Object, error) {
+	list, harmed, err := e.Repo.ObjectsLeft(ctx, string(org), source, packs)
+	if err != nil {
+		return nil, fromRepository(err)
+	}
+	for _, key := range harmed {
+		e.log().Warn("pack is damaged, what is left of it was taken into the catalog; a check names what is lost, and a repair mends what it can", "organization", org, "mailbox", source, "pack", key)
+	}
+	return list, nil
 }
 
 // aheadIndex finds the metadata of a commit that the catalog has not taken in
@@ -253,9 +266,9 @@ func (a *aheadIndex) Locate(ctx context.Context, tenant string, ids []repo.Piece
 
 // ingest takes a commit in that the catalog lacks.
 func (e *Engine) ingest(ctx context.Context, org backup.OrgID, mailbox backup.MailboxID, c repo.Commit, ahead *aheadIndex) error {
-	objects, err := e.Repo.Objects(ctx, string(org), c.Packs)
+	objects, err := e.objects(ctx, org, string(mailbox), c.Packs)
 	if err != nil {
-		return fromRepository(err)
+		return err
 	}
 	ahead.know(objects)
 	head, err := e.Catalog.Head(ctx, org, mailbox)

@@ -44,6 +44,30 @@ func (r *Repository) Rescan(ctx context.Context, tenant, source string, kind Pac
 	return list, nil
 }
 
+// ObjectsLeft is Objects for packs of a source of which some may be damaged: one
+// that has no readable footer is looked through for what is whole, and one that
+// is gone has nothing. It returns the keys of these packs too. What a damaged pack
+// had for several sources is found only as far as this one's keys open it.
+func (r *Repository) ObjectsLeft(ctx context.Context, tenant, source string, packs []Pack) (objects []Object, harmed []string, err error) {
+	objects, err = r.Objects(ctx, tenant, packs)
+	if err == nil || !isDamage(err) {
+		return objects, nil, err
+	}
+	objects = nil
+	for _, p := range packs {
+		list, err := r.Objects(ctx, tenant, []Pack{p})
+		if isDamage(err) {
+			harmed = append(harmed, packKey(tenant, p.Kind, p.ID))
+			list, err = r.Rescan(ctx, tenant, source, p.Kind, p.ID)
+		}
+		if err != nil && !isDamage(err) {
+			return nil, nil, err
+		}
+		objects = append(objects, list...)
+	}
+	return objects, harmed, nil
+}
+
 // rescanBlob takes data for a framed blob and returns its pieces and its length.
 func (r *Repository) rescanBlob(ctx context.Context, tenant, source string, at Location, data []byte) ([]Object, int, error) {
 	f, err := parseFrame(data)

@@ -10,6 +10,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -149,12 +150,13 @@ func (s *salvage) do(ctx context.Context, packs []logPack) error {
 	return s.finish(ctx, began, rec)
 }
 
-// whole says that a pack is what its snapshot names, or can't be asked for now.
+// whole says that a pack is what its snapshot names, or that it can't be told: a
+// disk that fails to read may do it the next time.
 func (s *salvage) whole(ctx context.Context, p logPack) bool {
 	want, ok := s.named[p]
 	data, err := get(ctx, s.storage, p.key(s.tenant), 0, -1, maxPack)
 	if err != nil {
-		return !isDamage(err)
+		return !isDamage(err) || errors.Is(err, syscall.EIO)
 	}
 	check := putBack{Repository: s.Repository, tenant: s.tenant, sums: Sums{p.key(s.tenant): want.Pack.SHA256}}
 	return ok && check.checkPack(ctx, p.key(s.tenant), data) == nil
