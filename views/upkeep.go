@@ -47,6 +47,15 @@ func of(mailbox string) string {
 	return " of " + mailbox
 }
 
+// checked says what a check looked at and found.
+func checked(u backup.Upkeep) string {
+	text := plural(u.Counted, "pack", "packs")
+	if u.Damaged > 0 {
+		text += ", " + thousands(u.Damaged) + " damaged"
+	}
+	return text
+}
+
 // trouble says why the last test proved nothing, "" if it did.
 func (p Proven) trouble() string {
 	for _, u := range []backup.Upkeep{p.Item, p.Mailbox} {
