@@ -36,7 +36,7 @@ type Deletion struct {
 	// What the organization had when it began.
 	Mailboxes, Messages, Bytes, Exports int64
 	Removed                             []string  // what was removed from the tenant
-	Left                                []Remnant // what stays in the tenant, for a person to remove
+	Left                                []Remnant // what stays elsewhere, for a person to remove
 	Objects                             int64     // deleted from the repository, its copy included
 	Retained                            int64     // objects that are locked
 	RetainedUntil                       time.Time // when the last of those locks ends, zero if none is known
@@ -46,15 +46,16 @@ type Deletion struct {
 	StepAt                              time.Time // when the step under way began
 	NextTryAt                           time.Time // zero once it is done
 	EndedAt                             time.Time // when the portal forgot the organization
-	SettledAt                           time.Time // when somebody noted that what stayed in the tenant is removed
+	SettledAt                           time.Time // when somebody noted that what stayed is removed
 	SettledBy                           string
 }
 
-// Remnant is something of Holdfast's that stays in a tenant.
+// Remnant is something of Holdfast's that stays in a tenant, or of an organization
+// in a copy of the repository.
 type Remnant struct {
-	Tenant string `json:"tenant"` // its domain
-	What   string `json:"what"`
-	How    string `json:"how"` // to remove it by hand
+	Place string `json:"tenant"` // the tenant's domain, or the copy's folder or bucket
+	What  string `json:"what"`
+	How   string `json:"how"` // to remove it by hand
 }
 
 // DeletionGiveUp is how long what Microsoft holds up is tried again before it
@@ -92,7 +93,7 @@ func (d Deletion) Summary() string {
 		parts = append(parts, "removed from the tenant: "+strings.Join(d.Removed, ", "))
 	}
 	for _, r := range d.Left {
-		parts = append(parts, "left in the tenant "+r.Tenant+": "+r.What)
+		parts = append(parts, "left in "+r.Place+": "+r.What)
 	}
 	if d.Retained > 0 {
 		parts = append(parts, fmt.Sprintf("%d locked objects, unreadable, stay until %s", d.Retained, d.RetainedUntil.UTC().Format(time.RFC3339)))

@@ -51,7 +51,8 @@
 //   - Export: messages as a file for a person, made in the background and kept
 //     encrypted until it expires.
 //   - Deletion: of an organization, with all that there is of it. It outlives it.
-//   - Remnant: what is left of Holdfast in a tenant, for a person to remove.
+//   - Remnant: what is left of Holdfast in a tenant, or of an organization in a copy
+//     of the repository, for a person to remove.
 //   - Activity: what was done, by whom, for whom; append-only.
 //   - Problem: an error that a person can read and act on.
 package backup

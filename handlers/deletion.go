@@ -126,7 +126,7 @@ func (s *Server) showDeletionLive(w http.ResponseWriter, r *http.Request) error 
 	return s.render(w, r, http.StatusOK, views.DeletionLive(v))
 }
 
-// settleDeletion notes that a person has removed what was left in the tenant.
+// settleDeletion notes that a person has removed what was left.
 func (s *Server) settleDeletion(w http.ResponseWriter, r *http.Request) error {
 	v, err := s.deletion(r)
 	if err != nil {

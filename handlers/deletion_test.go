@@ -88,7 +88,7 @@ func TestWhatIsLeftInTheTenantIsNamed(t *testing.T) {
 	for _, name := range names {
 		partner.says(name)
 	}
-	partner.get("/partner/organizations").says("Something is left in its tenant")
+	partner.get("/partner/organizations").says("Something is left to remove")
 	partner.get("/partner/activity").says("An organization was deleted")
 	if _, err := os.Stat(filepath.Join(o.folder, "t")); err == nil {
 		if entries, _ := os.ReadDir(filepath.Join(o.folder, "t")); len(entries) > 0 {

@@ -192,7 +192,7 @@ func saveDeletion(ctx context.Context, q querier, d backup.Deletion) error {
 	return nil
 }
 
-// SettleDeletion notes that somebody has removed what was left in the tenant. A
+// SettleDeletion notes that somebody has removed what was left. A
 // deletion that left nothing is backup.ErrNotFound.
 func (s *Store) SettleDeletion(ctx context.Context, partner backup.PartnerID, org backup.OrgID, by backup.Actor) error {
 	return s.inTx(ctx, func(tx *sql.Tx) error {
@@ -207,6 +207,6 @@ func (s *Store) SettleDeletion(ctx context.Context, partner backup.PartnerID, or
 		if err := execOne(ctx, tx, `UPDATE deletions SET settled_at = $1, settled_by = $2 WHERE org_id = $3`, millis(time.Now()), who, org); err != nil {
 			return err
 		}
-		return s.record(ctx, tx, by, "", "organization.delete_settle", d.Name, "removed by hand from the tenant")
+		return s.record(ctx, tx, by, "", "organization.delete_settle", d.Name, "removed by hand")
 	})
 }

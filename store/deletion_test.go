@@ -94,7 +94,7 @@ func TestNothingOfAnOrganizationIsLeft(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		d.Left = []backup.Remnant{{Tenant: "contoso.example", What: "an application", How: "Delete it."}}
+		d.Left = []backup.Remnant{{Place: "contoso.example", What: "an application", How: "Delete it."}}
 		for range 2 { // the second as after a crash
 			if err := st.ForgetCatalog(ctx, org.ID); err != nil {
 				t.Fatal(err)

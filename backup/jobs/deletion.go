@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/riverqueue/river"
@@ -171,8 +172,20 @@ func (w *deleteOrganization) objects(ctx context.Context, d *backup.Deletion) er
 }
 
 // copies deletes it from the copy of the repository, if there is one. A copying
-// under way might bring back what it has listed.
+// under way might bring back what it has listed. Copies that this worker does not
+// reach are left to a person; without their keys nobody can read them.
 func (w *deleteOrganization) copies(ctx context.Context, d *backup.Deletion) error {
+	places, err := w.Store.ReplicaPlaces(ctx)
+	if err != nil {
+		return err
+	}
+	for _, place := range places {
+		known := slices.ContainsFunc(d.Left, func(r backup.Remnant) bool { return r.Place == place })
+		if !known && (w.Replica == nil || place != w.Replica.Place) {
+			d.Left = append(d.Left, backup.Remnant{Place: place, What: "the organization’s part of this copy of the repository, which nobody can read any more",
+				How: "Delete t/" + string(d.OrgID) + " there. The worker that deleted the organization was started without -replicate-to for this place."})
+		}
+	}
 	if w.Replica == nil {
 		return nil
 	}

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -156,6 +157,28 @@ func TestADeletionGoesOnAfterAKill(t *testing.T) {
 			}
 		}
 		d.isGone(t)
+	})
+}
+
+// TestADeletionNamesTheCopyThatItDoesNotReach is done by a worker that was started
+// without the place of the copy.
+func TestADeletionNamesTheCopyThatItDoesNotReach(t *testing.T) {
+	storetest.Each(t, func(t *testing.T, st *store.Store) {
+		d := newDoomed(t, st)
+		d.Replica = nil
+		if err := d.work(t); err != nil {
+			t.Fatal(err)
+		}
+		row, err := st.DeletionByID(t.Context(), d.w.Contoso.ID)
+		if err != nil || row.Open() {
+			t.Fatalf("the deletion is %+v, %v", row, err)
+		}
+		if len(row.Left) != 1 || row.Left[0].Place != "copy" || !strings.Contains(row.Left[0].How, "t/"+string(d.w.Contoso.ID)) {
+			t.Errorf("left are %+v, want the folder in the copy", row.Left)
+		}
+		if _, err := os.Stat(filepath.Join(d.folder, "copy", "t", string(d.w.Contoso.ID))); err != nil {
+			t.Errorf("the copy: %v, want it named because it is there", err)
+		}
 	})
 }
 
