@@ -57,7 +57,7 @@ var seenElsewhere = map[string]string{
 }
 
 // noPage are addresses that answer with a file or lead out of the portal.
-var noPage = regexp.MustCompile(`/(download|export|script|proof\.json|certificate\.json|live|preview|openapi\.yaml)$|/oidc/|^/account/providers/|^/account/confirm/providers/|^/branding/|^/static/|^/setup`)
+var noPage = regexp.MustCompile(`/(download|export|script|proof\.json|certificate\.json|damages\.csv|live|preview|openapi\.yaml)$|/oidc/|^/account/providers/|^/account/confirm/providers/|^/branding/|^/static/|^/setup`)
 
 // crawl visits every kind of page that links lead to, once for all crawls.
 type crawl struct {

@@ -144,11 +144,14 @@ func find(text string) string {
 	return `[...document.querySelectorAll("button, a, summary, input[type=submit]")].find(e => (e.innerText || e.value || "").trim().startsWith(` + string(quoted) + `) && e.checkVisibility() && !e.disabled)`
 }
 
-// press clicks the control with the words. It is found and clicked at once: the
-// page may change at any time by itself.
+// press clicks the control with the words. It is found and clicked at once, since
+// the page may change at any time by itself; the answer comes before the click, or
+// a new page could swallow it, and the control would be clicked twice.
 func (p *page) press(text string) *page {
 	p.t.Helper()
-	return p.until("the control "+text, "(() => { const e = "+find(text)+"; if (e) e.click(); return e })()")
+	p.until("the control "+text, "(() => { const e = "+find(text)+"; if (e) setTimeout(() => e.click()); return e })()")
+	_, _ = eval[bool](p, "new Promise(done => setTimeout(() => done(true)))") // until it was clicked, or the page gone with it
+	return p
 }
 
 // fill types into a field.
