@@ -40,7 +40,7 @@ func TestBrowserMigrates(t *testing.T) {
 	p.press("Sign out").says("Sign in")
 	p.fill("input[name=email]", "dana@northwind.example").fill("input[name=password]", demoPassword).press("Sign in").says("Adatum Builders")
 	p.press("Adatum Builders").press("Send adatumbuilders").says("Go back to the backup administrator?").see("revert-question")
-	p.fill("[name=reason]", "The custom role never connects").press("Go back").says("Sent back").see("organization-reverted")
+	p.fill("#revert-reason", "The custom role never connects").press("Go back").says("Sent back").see("organization-reverted")
 }
 
 // signInAsAdatum answers whatever the simulated Microsoft asks until the browser
