@@ -6,6 +6,7 @@ import (
 	"io"
 	"iter"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -171,6 +172,33 @@ func TestAPersonsBackupGoesOn(t *testing.T) {
 		}
 		if run, m := w.try(t, conn, mailbox.ID, source); run.State != backup.RunInterrupted || m.AskedAt.IsZero() {
 			t.Errorf("suspended: the run is %s, asked at %s", run.State, m.AskedAt)
+		}
+	})
+}
+
+// aheadBox is a mailbox that wants to hear what it will be asked for.
+type aheadBox struct {
+	slowBox
+	expected []string
+}
+
+func (b *aheadBox) Expect(_ context.Context, items []engine.ItemState) {
+	for _, i := range items {
+		b.expected = append(b.expected, i.ID)
+	}
+}
+
+// TestRunTellsTheProviderWhatComes runs a backup as a worker does: what holds the
+// bandwidth must not keep from the provider which messages are new.
+func TestRunTellsTheProviderWhatComes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, _, conn, mailbox := newBackUp(t)
+		source := &aheadBox{slowBox: slowBox{n: 3}}
+		if run, _ := w.try(t, conn, mailbox.ID, source); run.State != backup.RunSucceeded {
+			t.Fatalf("the run is %s", run.State)
+		}
+		if want := []string{"m0", "m1", "m2"}; !slices.Equal(source.expected, want) {
+			t.Errorf("the provider was told of %v, want %v", source.expected, want)
 		}
 	})
 }

@@ -73,6 +73,14 @@ type limitedSource struct {
 	limit *rate.Limiter
 }
 
+// Expect implements engine.Expecter, if the source does: what is read ahead is at
+// most a little, and the next waits until that was paid for.
+func (s limitedSource) Expect(ctx context.Context, items []engine.ItemState) {
+	if e, ok := s.Source.(engine.Expecter); ok {
+		e.Expect(ctx, items)
+	}
+}
+
 // Content implements engine.Source.
 func (s limitedSource) Content(ctx context.Context, id string) (io.ReadCloser, error) {
 	content, err := s.Source.Content(ctx, id)
