@@ -320,6 +320,9 @@ func (s *Store) ClearCatalog(ctx context.Context, org backup.OrgID) error {
 		if err != nil {
 			return err
 		}
+		if err := keepHeads(ctx, tx, org); err != nil {
+			return err
+		}
 		for _, t := range []struct{ table, rows string }{
 			{"catalog_pieces", "pack IN (SELECT number FROM catalog_packs WHERE org_id = $1)"},
 			{"catalog_blobs", "pack IN (SELECT number FROM catalog_packs WHERE org_id = $1)"},

@@ -86,7 +86,7 @@ var organizationRows = []string{
 	`UPDATE web_sessions SET acting_id = '' WHERE acting_id IN (SELECT id FROM actings WHERE org_id = $1)`,
 	`DELETE FROM actings WHERE org_id = $1`, `DELETE FROM acting_requests WHERE org_id = $1`,
 	`DELETE FROM identities WHERE provider_id IN (SELECT id FROM sign_in_providers WHERE org_id = $1)`, `DELETE FROM sign_in_providers WHERE org_id = $1`,
-	`DELETE FROM repository_keys WHERE org_id = $1`, `DELETE FROM erased_sources WHERE org_id = $1`, `DELETE FROM erasures WHERE org_id = $1`, `DELETE FROM catalog_packs WHERE org_id = $1`, `DELETE FROM catalog_sources WHERE org_id = $1`,
+	`DELETE FROM repository_keys WHERE org_id = $1`, `DELETE FROM erased_sources WHERE org_id = $1`, `DELETE FROM repository_heads WHERE org_id = $1`, `DELETE FROM erasures WHERE org_id = $1`, `DELETE FROM catalog_packs WHERE org_id = $1`, `DELETE FROM catalog_sources WHERE org_id = $1`,
 	`DELETE FROM activity WHERE org_id = $1 AND chain = 'org/' || $1`, `DELETE FROM activity_heads WHERE chain = 'org/' || $1`,
 }
 

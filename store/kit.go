@@ -82,6 +82,9 @@ func (s *Store) WriteKit(ctx context.Context, w io.Writer) (Kit, error) {
 		return Kit{}, fmt.Errorf("wrap the keyset: %w", err)
 	}
 	kit := Kit{MadeAt: moment(header.MadeAt)}
+	if err := keepHeads(ctx, s.db, ""); err != nil {
+		return Kit{}, err
+	}
 	tx, err := s.db.BeginTx(ctx, s.stable())
 	if err != nil {
 		return Kit{}, fmt.Errorf("begin: %w", err)

@@ -42,7 +42,13 @@ type Catalog interface {
 	// Heads returns every mailbox with its newest snapshot in the catalog, 0 for
 	// none.
 	Heads(ctx context.Context) ([]MailboxHead, error)
-	// ClearCatalog forgets everything about an organization.
+	// KnownHeads returns the mailboxes of an organization with the newest snapshot
+	// that was ever known of each, also if the catalog was cleared since.
+	KnownHeads(ctx context.Context, org backup.OrgID) ([]MailboxHead, error)
+	// SetHead says that KnownHeads is to know no later snapshot than seq, or the
+	// catalog's: those after it are lost.
+	SetHead(ctx context.Context, org backup.OrgID, mailbox backup.MailboxID, seq int64) error
+	// ClearCatalog forgets everything about an organization, but KnownHeads.
 	ClearCatalog(ctx context.Context, org backup.OrgID) error
 
 	// ForgetSnapshots forgets the snapshots of a mailbox that expired, and what

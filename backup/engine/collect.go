@@ -40,26 +40,11 @@ func (e *Engine) PlanCollection(ctx context.Context, org backup.OrgID) (repo.Col
 
 // checkHeads looks for the newest snapshot of every mailbox in the repository.
 func (e *Engine) checkHeads(ctx context.Context, org backup.OrgID) error {
-	heads, err := e.Catalog.Heads(ctx)
-	if err != nil {
-		return fmt.Errorf("read where the catalog stands: %w", err)
+	lost, err := e.missingHeads(ctx, org)
+	if err == nil && len(lost) > 0 {
+		err = e.problem(ctx, fromRepository(fmt.Errorf("nothing was collected: %s: %w", lost[0], repo.ErrDamaged)))
 	}
-	for _, h := range heads {
-		if h.Org != org || h.Seq == 0 {
-			continue
-		}
-		_, err := e.Repo.Commit(ctx, string(org), string(h.Mailbox), h.Seq)
-		if errors.Is(err, repo.ErrNotExist) {
-			// The catalog may be older than what expired since.
-			if gone, known := e.Repo.Expired(ctx, string(org), string(h.Mailbox)); known == nil && gone.Has(h.Seq) {
-				continue
-			}
-		}
-		if err != nil {
-			return e.problem(ctx, fromRepository(fmt.Errorf("nothing was collected: snapshot %d of mailbox %s: %w", h.Seq, h.Mailbox, err)))
-		}
-	}
-	return nil
+	return err
 }
 
 // Expire lets snapshots of a mailbox expire: they are no longer shown, and

@@ -20,7 +20,8 @@ type Report struct {
 	Damaged   []string // what is damaged, by name and how
 }
 
-// Verify checks what the repository has of an organization. Without all it
+// Verify checks what the repository has of an organization, and that it has what
+// the database knows. Without all it
 // checks that every pack is there and every snapshot can be listed; with all it
 // opens every blob and proves every message of every snapshot: see proof. Prove
 // reads one as a restore does. Damage is in the report; the error is for what
@@ -36,37 +37,7 @@ func (e *Engine) Check(ctx context.Context, org backup.OrgID, watch repo.Watch) 
 	if err != nil {
 		return Report{}, e.problem(ctx, fromRepository(err))
 	}
-	report, err := (&Engine{Repo: watched, Catalog: e.Catalog, Log: e.Log}).verify(ctx, org, true, false)
-	if err != nil {
-		return report, err
-	}
-	missing, err := e.missingHeads(ctx, org)
-	report.Damaged = append(report.Damaged, missing...)
-	return report, err
-}
-
-// missingHeads names the newest snapshots that the catalog knows and the
-// repository has not: nothing in the repository tells of the last one of a
-// mailbox.
-func (e *Engine) missingHeads(ctx context.Context, org backup.OrgID) ([]string, error) {
-	heads, err := e.Catalog.Heads(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("read where the catalog stands: %w", err)
-	}
-	var missing []string
-	for _, h := range heads {
-		if h.Org != org || h.Seq == 0 {
-			continue
-		}
-		_, err := e.Repo.Commit(ctx, string(org), string(h.Mailbox), h.Seq)
-		switch {
-		case errors.Is(err, repo.ErrNotExist):
-			missing = append(missing, repo.CommitName(string(org), string(h.Mailbox), h.Seq)+": it is missing, and the catalog knows it")
-		case err != nil && !errors.Is(err, repo.ErrDamaged):
-			return missing, e.problem(ctx, fromRepository(err))
-		}
-	}
-	return missing, nil
+	return (&Engine{Repo: watched, Catalog: e.Catalog, Log: e.Log}).verify(ctx, org, true, false)
 }
 
 func (e *Engine) verify(ctx context.Context, org backup.OrgID, all, walk bool) (Report, error) {
@@ -109,6 +80,13 @@ func (e *Engine) verify(ctx context.Context, org backup.OrgID, all, walk bool) (
 	}
 	if err != nil {
 		return report, e.problem(ctx, fromRepository(err))
+	}
+	lost, err := e.missingHeads(ctx, org)
+	if err != nil {
+		return report, err
+	}
+	for _, l := range lost {
+		report.Damaged = append(report.Damaged, l.String())
 	}
 	if !walk {
 		return report, nil

@@ -26,7 +26,24 @@ func (t *task) repair(ctx context.Context) error {
 		return err
 	}
 	t.u.Counted, t.u.Bytes = back+mended, 0
-	t.u.Damaged, _, err = t.Store.CountDamages(ctx, t.u.OrgID)
+	if t.u.Damaged, _, err = t.Store.CountDamages(ctx, t.u.OrgID); err != nil {
+		return err
+	}
+	return t.acceptLoss(ctx)
+}
+
+// acceptLoss names the newest snapshots that are lost for good, and lets later
+// checks and collections go on without them.
+func (t *task) acceptLoss(ctx context.Context) error {
+	lost, err := t.Engine.AcceptLoss(ctx, t.u.OrgID)
+	for _, l := range lost {
+		name := repo.CommitName(string(l.Org), string(l.Mailbox), l.Seq)
+		how := fmt.Sprintf("it was the newest snapshot of its mailbox and is lost: neither the storage nor the catalog has anything of it. What is left ends with snapshot %d", l.Last)
+		t.Log.Error("newest snapshot is lost", "organization", l.Org, "mailbox", l.Mailbox, "snapshot", l.Seq, "newest", l.Last)
+		if err := t.Store.NoteDamage(ctx, backup.Damage{OrgID: l.Org, Object: name, How: how}); err != nil {
+			return err
+		}
+	}
 	return err
 }
 

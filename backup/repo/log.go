@@ -201,8 +201,30 @@ func (d deletions) over(source string, seq int64, now time.Time) bool {
 	return e != nil && slices.ContainsFunc(e.waits, func(s timedSpan) bool { return s.From <= seq && seq <= s.To && now.Sub(s.at) >= Grace })
 }
 
-// readLog reads the whole deletion log.
+// readLog reads the whole deletion log. It is damaged if it ends before the entry
+// that the ledger knows.
 func (r *Repository) readLog(ctx context.Context, tenant string) (deletions, error) {
+	known := int64(0)
+	if r.ledger != nil {
+		var err error
+		if known, err = r.ledger.LogSeen(ctx, tenant); err != nil {
+			return newDeletions(), err
+		}
+	}
+	d, err := r.listedLog(ctx, tenant)
+	for err == nil && d.seq < known { // the listing may be old
+		if err = r.readEntry(ctx, tenant, d.seq+1, &d); errors.Is(err, ErrNotExist) {
+			err = damaged(logKey(tenant, d.seq+1), "it is missing, and the database knows it")
+		}
+	}
+	if err == nil && r.ledger != nil && d.seq > known {
+		err = r.ledger.SawLog(ctx, tenant, d.seq)
+	}
+	return d, err
+}
+
+// listedLog reads the entries of the deletion log that are listed.
+func (r *Repository) listedLog(ctx context.Context, tenant string) (deletions, error) {
 	d := newDeletions()
 	for e, err := range r.storage.List(ctx, logPrefix(tenant)) {
 		if err != nil {
@@ -305,6 +327,9 @@ func (r *Repository) appendLog(ctx context.Context, tenant string, seq int64, re
 		return ErrCollecting
 	} else if err != nil {
 		return fmt.Errorf("append to the deletion log: %w", err)
+	}
+	if r.ledger != nil {
+		return r.ledger.SawLog(context.WithoutCancel(ctx), tenant, seq)
 	}
 	return nil
 }

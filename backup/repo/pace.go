@@ -16,14 +16,14 @@ func (r *Repository) Unhurried(limit *rate.Limiter) *Repository {
 		storage = paced{storage, limit}
 	}
 	return &Repository{storage: storage, index: r.index, keys: newKeyring(r.keys.store), options: r.options,
-		id: r.id, encoder: r.encoder, decoder: r.decoder}
+		id: r.id, encoder: r.encoder, decoder: r.decoder, ledger: r.ledger}
 }
 
 // WithIndex returns the repository with another index, and with nothing in
 // memory that an earlier reader left.
 func (r *Repository) WithIndex(index Index) *Repository {
 	return &Repository{storage: r.storage, index: index, keys: newKeyring(r.keys.store), options: r.options,
-		id: r.id, encoder: r.encoder, decoder: r.decoder}
+		id: r.id, encoder: r.encoder, decoder: r.decoder, ledger: r.ledger}
 }
 
 // paced is a Storage that is read no faster than its limit.

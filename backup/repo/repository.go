@@ -42,6 +42,17 @@ type Index interface {
 	Locate(ctx context.Context, tenant string, ids []PieceID) (map[PieceID]Location, error)
 }
 
+// Ledger is an Index that also knows how far the deletion log of a tenant goes:
+// nothing in the storage tells that the end of it is gone.
+type Ledger interface {
+	Index
+	// LogSeen returns the number of the newest entry that SawLog was told of, 0 for
+	// none.
+	LogSeen(ctx context.Context, tenant string) (int64, error)
+	// SawLog is told of an entry that is there. Older ones than it knows do not count.
+	SawLog(ctx context.Context, tenant string, seq int64) error
+}
+
 // Options are for tests. The zero value is right.
 type Options struct {
 	TargetPack int // bytes at which a pack is closed, 0 for 16 MiB
@@ -58,6 +69,7 @@ type Repository struct {
 	decoder *zstd.Decoder
 	cache   blobCache
 	logs    logCache
+	ledger  Ledger // nil for none
 	watch   *Watch // nil for none
 }
 
@@ -87,8 +99,9 @@ func newRepository(storage Storage, keys KeyStore, index Index, options Options,
 	if err != nil {
 		return nil, fmt.Errorf("make decompressor: %w", err)
 	}
+	ledger, _ := index.(Ledger)
 	return &Repository{storage: storage, index: index, keys: newKeyring(keys), options: options,
-		id: id, encoder: encoder, decoder: decoder}, nil
+		id: id, encoder: encoder, decoder: decoder, ledger: ledger}, nil
 }
 
 // ID returns the repository's random identifier.

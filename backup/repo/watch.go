@@ -28,7 +28,7 @@ func (r *Repository) Watched(ctx context.Context, tenant string, w Watch) (*Repo
 		listed.sizes[p.key(tenant)] = size
 	}
 	return &Repository{storage: listed, index: r.index, keys: newKeyring(r.keys.store), options: r.options,
-		id: r.id, encoder: r.encoder, decoder: r.decoder, watch: &w}, nil
+		id: r.id, encoder: r.encoder, decoder: r.decoder, ledger: r.ledger, watch: &w}, nil
 }
 
 // listedStorage answers from a listing how long packs are. What came since is
