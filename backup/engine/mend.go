@@ -30,9 +30,11 @@ type LostItem struct {
 // their keys, without a copy of them: entries of the deletion log are written anew
 // from the catalog; what is whole of damaged packs goes to new ones; and snapshots
 // whose commits or trees can't be read are written anew from the catalog. Messages
-// whose records are lost stay in them by name. Interrupted, it is called again.
-func (e *Engine) Mend(ctx context.Context, org backup.OrgID, damaged []string, told func(done, total int) error) (Mended, error) {
-	m := mender{Engine: e, org: org, owner: owner{e, org}, damaged: damaged, told: told}
+// whose records are lost stay in them by name. What earlier repairs took apart and
+// is whole again, or is in a copy, which may be nil, is taken from there first.
+// Interrupted, it is called again.
+func (e *Engine) Mend(ctx context.Context, org backup.OrgID, damaged []string, from repo.Storage, told func(done, total int) error) (Mended, error) {
+	m := mender{Engine: e, org: org, owner: owner{e, org}, damaged: damaged, from: from, told: told}
 	err := m.do(ctx)
 	return m.result, e.problem(ctx, err)
 }
@@ -43,6 +45,7 @@ type mender struct {
 	org     backup.OrgID
 	owner   owner
 	damaged []string
+	from    repo.Storage // nil for none
 	told    func(done, total int) error
 	done    int
 	result  Mended
@@ -68,6 +71,9 @@ func (m *mender) do(ctx context.Context) error {
 		return fromRepository(err)
 	}
 	m.damaged = append(m.damaged, broken...)
+	if err := m.revive(ctx); err != nil {
+		return err
+	}
 	if err := m.salvage(ctx); err != nil {
 		return err
 	}
@@ -81,6 +87,24 @@ func (m *mender) do(ctx context.Context) error {
 		}
 	}
 	return m.dropExpired(ctx, gone)
+}
+
+// revive takes what earlier repairs missed from packs that came back.
+func (m *mender) revive(ctx context.Context) error {
+	some, err := m.Repo.Apart(ctx, string(m.org))
+	if err != nil {
+		return fromRepository(err)
+	}
+	if !some {
+		return nil
+	}
+	shared, err := m.sharedKeys(ctx)
+	if err != nil {
+		return err
+	}
+	s, err := m.Repo.Revive(ctx, m.from, string(m.org), shared, m.owner)
+	m.result.Add(s)
+	return notACopy(err)
 }
 
 // salvage takes damaged packs apart, those of metadata first: they have the

@@ -136,7 +136,9 @@ func keysBelow(t *testing.T, storage repo.Storage, prefix string) (keys []string
 }
 
 // mend does what the job does, and returns the subjects of what is lost.
-func (b *bench) mend() (lost []string) {
+func (b *bench) mend() (lost []string) { return b.mendFrom(nil) }
+
+func (b *bench) mendFrom(from repo.Storage) (lost []string) {
 	b.t.Helper()
 	ctx := b.t.Context()
 	report, err := b.Verify(ctx, org, false)
@@ -153,7 +155,7 @@ func (b *bench) mend() (lost []string) {
 			keys = append(keys, key)
 		}
 	}
-	if _, err := b.Mend(ctx, org, keys, func(int, int) error { return nil }); err != nil {
+	if _, err := b.Mend(ctx, org, keys, from, func(int, int) error { return nil }); err != nil {
 		b.t.Fatalf("Mend: %v", err)
 	}
 	var wanted []int64

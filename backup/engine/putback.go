@@ -16,9 +16,13 @@ const ProblemNotACopy = "The place that damaged objects should be taken from has
 // PutBack replaces damaged objects of an organization, named by their keys, by
 // those of a copy of the repository. See repo.Repository.PutBack.
 func (e *Engine) PutBack(ctx context.Context, org backup.OrgID, from repo.Storage, keys []string, did func(key string, err error) error) error {
-	err := e.Repo.PutBack(ctx, from, string(org), keys, did)
+	return e.problem(ctx, notACopy(e.Repo.PutBack(ctx, from, string(org), keys, did)))
+}
+
+// notACopy tells a place that has no copy of the repository from one that fails.
+func notACopy(err error) error {
 	if errors.Is(err, repo.ErrOther) || errors.Is(err, repo.ErrNotExist) {
 		return &backup.Problem{Kind: backup.ProblemRepository, Text: ProblemNotACopy, Err: err}
 	}
-	return e.problem(ctx, fromRepository(err))
+	return fromRepository(err)
 }

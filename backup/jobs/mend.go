@@ -9,11 +9,12 @@ import (
 	"holdfast/backup/repo"
 )
 
-// mend does what can be done about damage without a copy: see engine.Engine.Mend.
+// mend does what can be done about damage that a copy, nil for none, can't put back:
+// see engine.Engine.Mend.
 // It names the messages that are damaged after it, and has those read again that
 // the provider may still have. It returns how many packs and snapshots were
 // written anew.
-func (t *task) mend(ctx context.Context) (mended int64, err error) {
+func (t *task) mend(ctx context.Context, from repo.Storage) (mended int64, err error) {
 	keys, err := t.damagedObjects(ctx, map[string]bool{})
 	if err != nil {
 		return 0, err
@@ -22,7 +23,7 @@ func (t *task) mend(ctx context.Context) (mended int64, err error) {
 	if err != nil || messages == 0 {
 		return 0, err // nothing is damaged
 	}
-	m, err := t.Engine.Mend(ctx, t.u.OrgID, keys, func(done, total int) error { return t.progress(ctx, int64(done), int64(total)) })
+	m, err := t.Engine.Mend(ctx, t.u.OrgID, keys, from, func(done, total int) error { return t.progress(ctx, int64(done), int64(total)) })
 	if err != nil {
 		return 0, err
 	}

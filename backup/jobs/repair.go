@@ -17,11 +17,15 @@ const ProblemCopyClosed = "The copy of the backup storage could not be opened, s
 // the copy of the repository, if there is one, and looks at them again. What is
 // left then is mended without.
 func (t *task) repair(ctx context.Context) error {
-	back, err := t.fromCopy(ctx)
+	from, err := t.copyOf(ctx)
 	if err != nil {
 		return err
 	}
-	mended, err := t.mend(ctx)
+	back, err := t.fromCopy(ctx, from)
+	if err != nil {
+		return err
+	}
+	mended, err := t.mend(ctx, from)
 	if err != nil {
 		return err
 	}
@@ -47,14 +51,20 @@ func (t *task) acceptLoss(ctx context.Context) error {
 	return err
 }
 
-// fromCopy returns how many objects were put back.
-func (t *task) fromCopy(ctx context.Context) (back int64, err error) {
-	var from repo.Storage
-	if t.Replica != nil {
-		if _, from, err = t.Replica.Open(ctx); err != nil {
-			return 0, &backup.Problem{Kind: backup.ProblemRepository, Text: ProblemCopyClosed, At: time.Now(), Err: fmt.Errorf("open the copy: %w", err)}
-		}
+// copyOf opens the copy of the repository; without one it is nil.
+func (t *task) copyOf(ctx context.Context) (repo.Storage, error) {
+	if t.Replica == nil {
+		return nil, nil //nolint:nilnil // there may be none
 	}
+	_, from, err := t.Replica.Open(ctx)
+	if err != nil {
+		return nil, &backup.Problem{Kind: backup.ProblemRepository, Text: ProblemCopyClosed, At: time.Now(), Err: fmt.Errorf("open the copy: %w", err)}
+	}
+	return from, nil
+}
+
+// fromCopy returns how many objects were put back from the copy, if there is one.
+func (t *task) fromCopy(ctx context.Context, from repo.Storage) (back int64, err error) {
 	tried := map[string]bool{}
 	for {
 		// It finds what is not there, and looks at what was damaged as deep as it takes.

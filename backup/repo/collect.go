@@ -246,7 +246,13 @@ func (k *collector) decide(ctx context.Context) (rec logRecord, again []logPack,
 		k.result.Packs++
 		k.result.Bytes += k.packs[p]
 		if k.log.released[p] {
-			again = append(again, p)
+			if stays, err := k.apart(ctx, p); err != nil {
+				return rec, nil, nil, err
+			} else if stays {
+				k.condemned(p)
+			} else {
+				again = append(again, p)
+			}
 			continue
 		}
 		n, err := k.need(ctx, p)

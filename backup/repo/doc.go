@@ -20,8 +20,9 @@
 // A commit expires by a tombstone in the deletion log, and is not read from then
 // on. A pack that it brought may still be needed by later ones; the log names it
 // when the commit's object is deleted, and also the packs that a collection
-// wrote anew. So the kept commits and the log together name everything that is
-// needed.
+// wrote anew. A damaged pack that a repair took apart is released there at once,
+// and deleted when it has waited as long as others. So the kept commits and the
+// log together name everything that is needed.
 //
 // Content is split by Writer.PutContent: runs of 40 full lines of base64 and
 // more are stored decoded, with the shorter line that ends them; long ones (48

@@ -117,6 +117,7 @@ type deletions struct {
 	seq       int64                 // of the newest entry
 	condemned map[logPack]time.Time // since when
 	released  map[logPack]bool      // for deletion
+	apart     map[logPack]time.Time // released by a Salvage, which took them apart, and when: they wait for their deletion
 	adopted   map[logPack]adopted
 	expired   map[string]*expiry // by source
 	unmarked  bool               // snapshots expired after the last mark
@@ -135,12 +136,12 @@ type timedSpan struct {
 }
 
 func newDeletions() deletions {
-	return deletions{condemned: map[logPack]time.Time{}, released: map[logPack]bool{}, adopted: map[logPack]adopted{}, expired: map[string]*expiry{}}
+	return deletions{condemned: map[logPack]time.Time{}, released: map[logPack]bool{}, apart: map[logPack]time.Time{}, adopted: map[logPack]adopted{}, expired: map[string]*expiry{}}
 }
 
 // clone returns a copy that can be changed.
 func (d deletions) clone() deletions {
-	d.condemned, d.released, d.adopted, d.expired = maps.Clone(d.condemned), maps.Clone(d.released), maps.Clone(d.adopted), maps.Clone(d.expired)
+	d.condemned, d.released, d.apart, d.adopted, d.expired = maps.Clone(d.condemned), maps.Clone(d.released), maps.Clone(d.apart), maps.Clone(d.adopted), maps.Clone(d.expired)
 	for source, e := range d.expired {
 		d.expired[source] = &expiry{erased: e.erased, spans: slices.Clone(e.spans), waits: slices.Clone(e.waits)}
 	}
@@ -156,6 +157,9 @@ func (d *deletions) apply(seq int64, rec logRecord) {
 		delete(d.condemned, p)
 	}
 	for _, p := range rec.Deleted {
+		if _, waited := d.condemned[p]; !waited && !d.released[p] {
+			d.apart[p] = time.UnixMilli(rec.At)
+		}
 		delete(d.condemned, p)
 		delete(d.adopted, p)
 		d.released[p] = true

@@ -22,12 +22,8 @@ var ErrOther = errors.New("the copy is of another repository")
 //
 // The log and commits come before packs, so that they can say what those have to be.
 func (r *Repository) PutBack(ctx context.Context, from Storage, tenant string, keys []string, did func(key string, err error) error) error {
-	data, err := get(ctx, from, formatKey, 0, -1, maxFormat)
-	if err != nil {
-		return fmt.Errorf("read %s of the copy: %w", formatKey, err)
-	}
-	if f, err := parseFormat(data); err != nil || f.ID != r.id {
-		return errors.Join(ErrOther, err)
+	if err := r.isCopy(ctx, from); err != nil {
+		return err
 	}
 	p := putBack{Repository: r, from: from, tenant: tenant}
 	sealed := slices.DeleteFunc(slices.Clone(keys), func(key string) bool { return p.isPack(key) })
@@ -42,6 +38,7 @@ func (r *Repository) PutBack(ctx context.Context, from Storage, tenant string, k
 	if len(packs) == 0 {
 		return ctx.Err()
 	}
+	var err error
 	if p.sums, err = r.tenantSums(ctx, tenant); err != nil {
 		return err
 	}
@@ -51,6 +48,18 @@ func (r *Repository) PutBack(ctx context.Context, from Storage, tenant string, k
 		}
 	}
 	return ctx.Err()
+}
+
+// isCopy returns ErrOther if a storage has not a copy of this repository.
+func (r *Repository) isCopy(ctx context.Context, from Storage) error {
+	data, err := get(ctx, from, formatKey, 0, -1, maxFormat)
+	if err != nil {
+		return fmt.Errorf("read %s of the copy: %w", formatKey, err)
+	}
+	if f, err := parseFormat(data); err != nil || f.ID != r.id {
+		return errors.Join(ErrOther, err)
+	}
+	return nil
 }
 
 // putBack is a PutBack under way.

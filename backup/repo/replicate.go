@@ -25,8 +25,15 @@ type Replication struct {
 	Damaged []string
 }
 
-// Sums are the SHA-256 that commits say packs have, by key.
+// Sums are the SHA-256 that commits say packs have, by key. A pack that the
+// deletion log released has none: it is not copied any more.
 type Sums map[string][]byte
+
+// released says that a pack is not copied.
+func (s Sums) released(key string) bool {
+	sum, ok := s[key]
+	return ok && len(sum) == 0
+}
 
 const copiers = 8 // objects copied at the same time
 
@@ -169,7 +176,9 @@ func (c *copier) plan(ctx context.Context) (packs, logs, commits [][]Entry, err 
 				return nil, nil, nil, err
 			}
 			for _, e := range list {
-				packs = append(packs, []Entry{e})
+				if !c.sums.released(e.Key) {
+					packs = append(packs, []Entry{e})
+				}
 			}
 		}
 	}
@@ -312,6 +321,13 @@ func ReadSums(ctx context.Context, storage Storage, keys KeyStore) (Sums, error)
 			for _, p := range others {
 				sums[packKey(tenant, p.Kind, p.ID)] = p.SHA256
 			}
+		}
+		log, err := r.currentLog(ctx, tenant)
+		if err != nil && !errors.Is(err, ErrDamaged) {
+			return nil, err
+		}
+		for p := range log.released {
+			sums[p.key(tenant)] = nil
 		}
 	}
 	if read == 0 && unread != nil {

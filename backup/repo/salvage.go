@@ -28,12 +28,12 @@ func (s *Salvaged) Add(o Salvaged) {
 const salvageBatch = 32
 
 // Salvage takes damaged packs of a tenant apart, named by their keys: every blob
-// that is still whole is written to a new pack, the deletion log says so, and
-// the damaged packs are deleted, at once, since nothing in them is needed any
-// more that could be read. Shared are the keys of shared pieces by their
-// identifiers, without which those can't be told to be whole. Packs that turn out
-// to be whole stay. The index is told by the owner. Interrupted, it is called
-// again. Told hears how many of the packs are done.
+// that is still whole is written to a new pack, and the deletion log says so. From
+// then on nobody uses the damaged packs; a collection deletes them Grace later,
+// since a disk, or a copy, may come back that has them whole: see Revive. Shared
+// are the keys of shared pieces by their identifiers, without which those can't be
+// told to be whole. Packs that turn out to be whole stay. The index is told by the
+// owner. Interrupted, it is called again. Told hears how many of the packs are done.
 func (r *Repository) Salvage(ctx context.Context, tenant string, packs []string, shared map[PieceID][]byte, owner Owner, told func(done int) error) (Salvaged, error) {
 	var all Salvaged
 	names := r.packNames(tenant, packs)
@@ -103,6 +103,8 @@ type salvage struct {
 	named   map[logPack]adopted
 	epochs  uint32 // newest epoch of the tenant's keys
 	writers map[string]*Writer
+	lost    map[PieceID]bool // nothing else is written anew; nil for no choice
+	back    map[PieceID]bool // what was lost and is written
 	result  Salvaged
 }
 
@@ -112,9 +114,8 @@ func (s *salvage) abort() {
 	}
 }
 
-func (s *salvage) do(ctx context.Context, packs []logPack) error {
-	began := time.Now()
-	var err error
+// begin reads what the log and the commits say.
+func (s *salvage) begin(ctx context.Context) (err error) {
 	if s.log, err = s.readLog(ctx, s.tenant); err != nil {
 		return err
 	}
@@ -126,6 +127,14 @@ func (s *salvage) do(ctx context.Context, packs []logPack) error {
 		return fmt.Errorf("read key epoch: %w", err)
 	}
 	s.epochs = uint32(epoch) //nolint:gosec // epochs are small
+	return nil
+}
+
+func (s *salvage) do(ctx context.Context, packs []logPack) error {
+	began := time.Now()
+	if err := s.begin(ctx); err != nil {
+		return err
+	}
 	var rec logRecord
 	for _, p := range packs {
 		if s.log.released[p] {
@@ -175,6 +184,9 @@ func (s *salvage) finish(ctx context.Context, began time.Time, rec logRecord) er
 		}
 		objects = append(objects, append(w.data.objects, w.meta.objects...)...)
 	}
+	if rec.empty() {
+		return nil
+	}
 	if time.Since(began) > maxCollector {
 		return fmt.Errorf("it took too long: %w", ErrStale)
 	}
@@ -194,10 +206,6 @@ func (s *salvage) finish(ctx context.Context, began time.Time, rec logRecord) er
 	}
 	s.cache.forget(s.tenant, "")
 	for _, p := range rec.Deleted {
-		err := s.storage.Delete(ctx, p.key(s.tenant))
-		if err != nil && !errors.Is(err, ErrNotExist) && !errors.Is(err, ErrRetained) { // a collection deletes it when its lock ends
-			return fmt.Errorf("delete pack %s: %w", p.ID, err)
-		}
 		s.result.Done = append(s.result.Done, p.key(s.tenant))
 	}
 	return nil

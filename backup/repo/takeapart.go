@@ -24,6 +24,11 @@ func (s *salvage) pack(ctx context.Context, p logPack) error {
 	if err != nil && !isDamage(err) {
 		return err
 	}
+	return s.takeApart(ctx, p, data)
+}
+
+// takeApart writes what is whole in the bytes of a pack anew.
+func (s *salvage) takeApart(ctx context.Context, p logPack, data []byte) error {
 	f, _, err := s.footerIn(ctx, s.tenant, p.Kind, p.ID, int64(len(data)), sectionOf(data))
 	if err != nil && !isDamage(err) {
 		return err
@@ -74,6 +79,13 @@ func (s *salvage) blobs(ctx context.Context, p logPack, source string, f footer,
 			at++
 			continue
 		}
+		at += frameSize + int(m.at.Length)
+		if s.lost != nil {
+			m.pieces = slices.DeleteFunc(m.pieces, func(piece footerPiece) bool { return !s.lost[piece.ID] })
+			if len(m.pieces) == 0 {
+				continue
+			}
+		}
 		w := s.writers[source]
 		if w == nil {
 			k := newCollector(s.Repository, s.tenant, s.owner)
@@ -86,7 +98,12 @@ func (s *salvage) blobs(ctx context.Context, p logPack, source string, f footer,
 		if err := w.moveBlob(ctx, m); err != nil {
 			return err
 		}
-		at += frameSize + int(m.at.Length)
+		if s.lost != nil {
+			for _, piece := range m.pieces {
+				delete(s.lost, piece.ID)
+				s.back[piece.ID] = true
+			}
+		}
 	}
 }
 
