@@ -16,6 +16,14 @@ import (
 // more, and other programs of the same person want theirs.
 const maxConnections = 4
 
+// When another connection is made: those who want one have waited for so long in
+// all. What a server nearby takes for an answer is not counted, since a connection
+// costs it more than it would bring.
+const (
+	patience = time.Second
+	nearby   = 50 * time.Millisecond // of each who waits
+)
+
 // Options are how connections are made. The zero value is right for production.
 type Options struct {
 	Roots   *x509.CertPool // whom to believe, beside what the server's settings name; nil for the system's
@@ -29,26 +37,26 @@ func (o Options) timeout() time.Duration {
 	return answerTimeout
 }
 
-// pool is the connections to one mailbox: as many as the work asks for, four at
-// most, fewer if the server refuses more.
+// pool is the connections to one mailbox: one, and more where the server is slow or
+// far away; four at most, fewer if the server refuses more.
 type pool struct {
 	server backup.IMAPServer
 	login  Login
 	option Options
 
-	turns      chan struct{} // one for each connection that there may be
+	turns      chan struct{} // one for each connection that there may be as yet
 	connecting sync.Mutex    // one at a time, so that a refusal finds those that work
 	mu         sync.Mutex
+	allowed    int           // how many turns there are
+	patience   time.Duration // left before there is one more
 	free       []*session
 	open       int
 	closed     bool
 }
 
 func newPool(server backup.IMAPServer, login Login, o Options) *pool {
-	p := &pool{server: server, login: login, option: o, turns: make(chan struct{}, maxConnections)}
-	for range maxConnections {
-		p.turns <- struct{}{}
-	}
+	p := &pool{server: server, login: login, option: o, turns: make(chan struct{}, maxConnections), allowed: 1, patience: patience}
+	p.turns <- struct{}{}
 	return p
 }
 
@@ -56,10 +64,8 @@ func newPool(server backup.IMAPServer, login Login, o Options) *pool {
 // caller gives it back by put or drop.
 func (p *pool) take(ctx context.Context, path string) (*session, error) {
 	for {
-		select {
-		case <-p.turns:
-		case <-ctx.Done():
-			return nil, ctx.Err()
+		if err := p.turn(ctx); err != nil {
+			return nil, err
 		}
 		if s := p.idle(path); s != nil {
 			return s, nil
@@ -74,6 +80,44 @@ func (p *pool) take(ctx context.Context, path string) (*session, error) {
 		p.turns <- struct{}{}
 		return nil, err
 	}
+}
+
+// turn waits for the right to a connection.
+func (p *pool) turn(ctx context.Context) error {
+	select {
+	case <-p.turns:
+		return nil
+	default:
+	}
+	for {
+		began := time.Now()
+		select {
+		case <-p.turns:
+			if p.lose(time.Since(began) - nearby) {
+				p.turns <- struct{}{}
+			}
+			return nil
+		case <-time.After(patience):
+			if p.lose(patience) {
+				return nil
+			}
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// lose takes what somebody waited from the patience. When it has come to an end
+// there may be one more connection, unless there are as many as may be.
+func (p *pool) lose(waited time.Duration) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.patience -= max(waited, 0)
+	if p.patience > 0 || p.allowed == maxConnections {
+		return false
+	}
+	p.patience, p.allowed = patience, p.allowed+1
+	return true
 }
 
 // refusesMore says that an error of a further connection can mean that there
