@@ -157,6 +157,16 @@ func (s *Store) UnsettledDeletions(ctx context.Context, partner backup.PartnerID
 	return list, nil
 }
 
+// DeletedOrganizations returns the organizations whose part of the repository was
+// deleted, with whatever an object lock still keeps.
+func (s *Store) DeletedOrganizations(ctx context.Context) ([]backup.OrgID, error) {
+	list, err := collect(ctx, s.read, scanValue[backup.OrgID], `SELECT org_id FROM deletions WHERE step = $1 OR step = $2 ORDER BY org_id`, backup.DeletionRetained, backup.DeletionDone)
+	if err != nil {
+		return nil, fmt.Errorf("list deleted organizations: %w", err)
+	}
+	return list, nil
+}
+
 // DueDeletions returns the deletions that go on at now.
 func (s *Store) DueDeletions(ctx context.Context, now time.Time) ([]backup.Deletion, error) {
 	return collect(ctx, s.read, scanDeletion, `SELECT `+deletionColumns+` FROM deletions WHERE next_try_at > 0 AND next_try_at <= $1 ORDER BY next_try_at LIMIT 100`, millis(now))

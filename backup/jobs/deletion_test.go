@@ -165,6 +165,7 @@ func TestADeletionGoesOnAfterAKill(t *testing.T) {
 func TestADeletionNamesTheCopyThatItDoesNotReach(t *testing.T) {
 	storetest.Each(t, func(t *testing.T, st *store.Store) {
 		d := newDoomed(t, st)
+		replica := d.Replica
 		d.Replica = nil
 		if err := d.work(t); err != nil {
 			t.Fatal(err)
@@ -179,6 +180,11 @@ func TestADeletionNamesTheCopyThatItDoesNotReach(t *testing.T) {
 		if _, err := os.Stat(filepath.Join(d.folder, "copy", "t", string(d.w.Contoso.ID))); err != nil {
 			t.Errorf("the copy: %v, want it named because it is there", err)
 		}
+		d.Replica = replica // the next worker reaches it
+		if _, err := d.Replicate(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		d.isGone(t)
 	})
 }
 

@@ -10,6 +10,7 @@ import (
 
 	"holdfast/backup"
 	"holdfast/backup/repo"
+	"holdfast/store"
 )
 
 // Replica is a place in which a copy of the repository is kept.
@@ -84,7 +85,50 @@ func (r *Runner) copyRepository(ctx context.Context, beat *replicaBeat) (repo.Re
 	if err != nil {
 		return done, err
 	}
+	pruned, err := PruneCopy(ctx, r.Store, from, to)
+	if err != nil {
+		return done, err
+	}
+	if pruned.Deleted+pruned.Retained > 0 {
+		r.Log.Info("deleted from the copy what the repository does not need any more", "place", r.Replica.Place, "objects", pruned.Deleted, "freed_bytes", pruned.Freed, "retained", pruned.Retained)
+	}
+	for _, why := range pruned.Left {
+		r.Log.Warn("nothing deleted from the copy", "place", r.Replica.Place, "organization", why)
+	}
 	return done, r.followFiles(ctx, from, to)
+}
+
+// PruneCopy deletes from a copy that was brought up to the repository what is to
+// be in neither: see repo.PruneCopy, and all of organizations that were deleted.
+func PruneCopy(ctx context.Context, st *store.Store, from, to repo.Storage) (repo.Pruned, error) {
+	done, err := repo.PruneCopy(ctx, from, to, st)
+	if err != nil {
+		return done, err
+	}
+	deleted, err := st.DeletedOrganizations(ctx)
+	if err != nil {
+		return done, err
+	}
+	for _, org := range deleted {
+		if locked, err := hasObjects(ctx, from, org); err != nil {
+			return done, err
+		} else if locked {
+			continue // it would be copied again
+		}
+		removed, err := repo.DeleteTenant(ctx, to, string(org), nil)
+		done.Deleted, done.Retained = done.Deleted+int(removed.Deleted), done.Retained+int(removed.Retained)
+		if err != nil {
+			return done, err
+		}
+	}
+	return done, nil
+}
+
+func hasObjects(ctx context.Context, storage repo.Storage, org backup.OrgID) (bool, error) {
+	for _, err := range storage.List(ctx, "t/"+string(org)+"/") {
+		return err == nil, err
+	}
+	return false, nil
 }
 
 func replicaOf(place string, r repo.Replication) backup.Replica {

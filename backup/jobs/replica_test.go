@@ -5,10 +5,13 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"holdfast/backup"
+	"holdfast/backup/engine"
 	"holdfast/backup/jobs"
 	"holdfast/backup/repo"
 	"holdfast/backup/repo/storagetest"
@@ -91,4 +94,48 @@ func packsOf(t *testing.T, s repo.Storage) map[string]bool {
 		}
 	}
 	return packs
+}
+
+// TestTheCopyFollowsAnErasure erases a mailbox: when collections have freed what
+// it had, the copy has nothing of it either, and all of the others.
+func TestTheCopyFollowsAnErasure(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k, ctx := keep(t, storetest.Open(t), someLetters(5)), t.Context()
+		org := k.w.Contoso.ID
+		if _, err := k.Engine.Backup(ctx, engine.Job{Org: org, Mailbox: "SECOND", Source: someLetters(3)}); err != nil {
+			t.Fatal(err)
+		}
+		to := k.copyTo(t)
+		r := k.on(t, k.storage)
+		r.Replica = k.Replica
+		if err := r.Erase(ctx, org, k.ask(t).ID); err != nil {
+			t.Fatal(err)
+		}
+		replicate := func() {
+			t.Helper()
+			if _, err := r.Replicate(ctx); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for range 3 {
+			if _, err := r.Engine.Collect(ctx, org); err != nil {
+				t.Fatal(err)
+			}
+			replicate()
+			time.Sleep(repo.Grace + time.Hour)
+		}
+		here, there := k.objects(t, "t/"), storagetest.Keys(t, to, "t/")
+		lasting := slices.DeleteFunc(slices.Clone(there), func(key string) bool { return !repo.Lasting(key) })
+		if !slices.Equal(here, there) || len(lasting) != 3 {
+			t.Errorf("the copy has %q, the repository %q; want one mailbox's packs and commit, and the log", there, here)
+		}
+		copied, err := repo.Open(ctx, to, k.Store, k.Store, repo.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		report, err := (&engine.Engine{Repo: copied, Catalog: k.Store}).Verify(ctx, org, true)
+		if err != nil || len(report.Damaged) > 0 || report.Items != 3 {
+			t.Errorf("Verify of the copy = %+v, %v", report, err)
+		}
+	})
 }

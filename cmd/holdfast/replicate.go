@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"holdfast/backup/jobs"
 	"holdfast/backup/repo"
 	"holdfast/store"
 )
@@ -65,9 +66,14 @@ func copyRepository(ctx context.Context, name string, args []string, getenv func
 	if err != nil {
 		return fmt.Errorf("-to: %w", err)
 	}
+	var st *store.Store // nil for none
 	var sums repo.Sums
 	if !c.unchecked {
-		if sums, err = c.sums(ctx, source); err != nil {
+		if st, err = c.openKeys(ctx); err != nil {
+			return err
+		}
+		defer st.Close()
+		if sums, err = repo.ReadSums(ctx, source, st); err != nil {
 			return err
 		}
 	}
@@ -79,6 +85,11 @@ func copyRepository(ctx context.Context, name string, args []string, getenv func
 	fmt.Fprintf(stdout, "%d objects (%d bytes) are at %s; %d objects (%d bytes) were copied now\n", done.Objects, done.Bytes, to, done.Copied, done.Written)
 	if name == "move" {
 		fmt.Fprintf(stdout, "%s takes no more backups: start Holdfast with -repository set to the new place\n", from)
+	}
+	if name == "replicate" && st != nil {
+		if err := pruneCopy(ctx, st, source, target, stdout); err != nil {
+			return err
+		}
 	}
 	for _, key := range done.Damaged {
 		fmt.Fprintln(stdout, "  damaged before it was copied:", key)
@@ -113,8 +124,23 @@ func (c *replicateConfig) places() (from, to place, err error) {
 	return c.place, to, nil
 }
 
-// sums reads from the snapshots of the source what its packs have to be.
-func (c *replicateConfig) sums(ctx context.Context, source repo.Storage) (repo.Sums, error) {
+// pruneCopy deletes from the copy what the repository does not need any more.
+func pruneCopy(ctx context.Context, st *store.Store, from, to repo.Storage, stdout io.Writer) error {
+	done, err := jobs.PruneCopy(ctx, st, from, to)
+	if err != nil {
+		return fmt.Errorf("everything is copied, but what is not needed any more could not be deleted there: %w", err)
+	}
+	if done.Deleted+done.Retained > 0 {
+		fmt.Fprintf(stdout, "%d objects that the repository does not need any more were deleted there, %d are kept by their object lock\n", done.Deleted, done.Retained)
+	}
+	for _, why := range done.Left {
+		fmt.Fprintln(stdout, "  nothing deleted there of organization", why)
+	}
+	return nil
+}
+
+// openKeys opens the database, whose keys read what packs have to be.
+func (c *replicateConfig) openKeys(ctx context.Context) (*store.Store, error) {
 	if _, err := os.Stat(c.KeyFile); err != nil {
 		return nil, fmt.Errorf("there is no root key in %s to read the snapshots with: name the data folder (-data), or copy without comparing (-unchecked)", c.KeyFile)
 	}
@@ -122,12 +148,7 @@ func (c *replicateConfig) sums(ctx context.Context, source repo.Storage) (repo.S
 	if err != nil {
 		return nil, err
 	}
-	st, err := store.Open(ctx, store.Config{URL: c.Database, RootKey: key})
-	if err != nil {
-		return nil, err
-	}
-	defer st.Close()
-	return repo.ReadSums(ctx, source, st)
+	return store.Open(ctx, store.Config{URL: c.Database, RootKey: key})
 }
 
 // progressEvery is how often progress is told.
