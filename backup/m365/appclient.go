@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -200,6 +201,7 @@ type request struct {
 	accept  string // "" means JSON
 	once    bool   // it must not be repeated unless Graph says that it did nothing
 	weight  int    // how many calls on the mailbox it is, for a batch; 0 means 1
+	limit   int64  // of JSON in the answer, in bytes; 0 means bodyLimit
 }
 
 // send sends a request through the SDK's pipeline, with a new token once if the
@@ -277,21 +279,47 @@ func (a *App) json(ctx context.Context, r request, into any) (*refusal, error) {
 		if err != nil {
 			return refused, err
 		}
-		body, err := io.ReadAll(io.LimitReader(res.Body, bodyLimit))
-		_ = res.Body.Close() // what was read of it counts
-		if err == nil {
-			if err = decode(body, into); err == nil {
-				return nil, nil
-			}
-			err = garbage("Graph", fmt.Errorf("%s: %w", r.path, err))
+		broken, err := readJSON(res, r, into)
+		if err != nil || broken == nil {
+			return nil, err
 		}
 		if try == 2 || ctx.Err() != nil {
-			return nil, silenceProblem(err)
+			return nil, silenceProblem(broken)
 		}
 		if err := sleep(ctx, backoff(try)); err != nil {
 			return nil, err
 		}
 	}
+}
+
+// bodies are buffers for answers, which are read as a whole before they are decoded.
+var bodies = sync.Pool{New: func() any { return new(bytes.Buffer) }}
+
+// mostPooled is how large a buffer may be that is kept for the next answer.
+const mostPooled = 1 << 20
+
+// readJSON decodes the body of an answer to r and closes it. broken is worth
+// another try.
+func readJSON(res *http.Response, r request, into any) (broken, err error) {
+	defer res.Body.Close() // what was read of it counts
+	body := bodies.Get().(*bytes.Buffer)
+	defer func() {
+		if body.Cap() <= mostPooled {
+			bodies.Put(body)
+		}
+	}()
+	body.Reset()
+	limit := cmp.Or(r.limit, bodyLimit)
+	if _, err := body.ReadFrom(io.LimitReader(res.Body, limit+1)); err != nil {
+		return err, nil
+	}
+	if int64(body.Len()) > limit {
+		return nil, garbage("Graph", fmt.Errorf("%s: answer of more than %d bytes", r.path, limit))
+	}
+	if err := decode(body.Bytes(), into); err != nil { // copies what it keeps
+		return garbage("Graph", fmt.Errorf("%s: %w", r.path, err)), nil
+	}
+	return nil, nil
 }
 
 // decode reads JSON as Graph sends it: there may be a mark before it, and control

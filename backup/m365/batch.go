@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/go-json-experiment/json/jsontext"
 	abs "github.com/microsoft/kiota-abstractions-go"
 	"golang.org/x/sync/errgroup"
 
@@ -41,7 +42,7 @@ func (a *App) batch(ctx context.Context, mailbox string, parts []*batchPart) err
 		g, each := errgroup.WithContext(ctx)
 		g.SetLimit(batchesAtATime)
 		for chunk := range slices.Chunk(parts, batchSize) {
-			g.Go(func() error { return a.batchOnce(each, mailbox, chunk) })
+			g.Go(func() error { return a.batchOnce(each, mailbox, bodyLimit, chunk) })
 		}
 		if err := g.Wait(); err != nil {
 			return err
@@ -63,36 +64,21 @@ func (a *App) batch(ctx context.Context, mailbox string, parts []*batchPart) err
 	return nil
 }
 
-func (a *App) batchOnce(ctx context.Context, mailbox string, parts []*batchPart) error {
-	type asked struct {
-		ID      string            `json:"id"`
-		Method  string            `json:"method"`
-		URL     string            `json:"url"`
-		Headers map[string]string `json:"headers,omitempty"`
-	}
-	var in struct {
-		Requests []asked `json:"requests"`
-	}
-	for i, p := range parts {
-		one := asked{ID: strconv.Itoa(i + 1), Method: http.MethodGet, URL: p.path}
-		if p.prefer != "" {
-			one.Headers = map[string]string{"Prefer": p.prefer}
-		}
-		in.Requests = append(in.Requests, one)
-	}
-	body, err := json.Marshal(in)
+// batchOnce makes the GETs of one batch, whose answer may have limit bytes.
+func (a *App) batchOnce(ctx context.Context, mailbox string, limit int64, parts []*batchPart) error {
+	body, err := encodeBatch(parts)
 	if err != nil {
-		return backup.AsProblem(fmt.Errorf("encode batch: %w", err))
+		return err
 	}
 	var out struct {
 		Responses []struct {
 			ID      string            `json:"id"`
 			Status  int               `json:"status"`
 			Headers map[string]string `json:"headers"`
-			Body    json.RawMessage   `json:"body"`
+			Body    jsontext.Value    `json:"body"`
 		} `json:"responses"`
 	}
-	r, err := a.json(ctx, request{method: abs.POST, path: "/$batch", mailbox: mailbox, body: body, weight: MailboxCalls}, &out)
+	r, err := a.json(ctx, request{method: abs.POST, path: "/$batch", mailbox: mailbox, body: body, weight: MailboxCalls, limit: limit}, &out)
 	if r != nil {
 		return mailboxProblem(*r, err)
 	}
@@ -119,6 +105,31 @@ func (a *App) batchOnce(ctx context.Context, mailbox string, parts []*batchPart)
 		}
 	}
 	return nil
+}
+
+// encodeBatch writes the body of a batch.
+func encodeBatch(parts []*batchPart) ([]byte, error) {
+	type asked struct {
+		ID      string            `json:"id"`
+		Method  string            `json:"method"`
+		URL     string            `json:"url"`
+		Headers map[string]string `json:"headers,omitempty"`
+	}
+	var in struct {
+		Requests []asked `json:"requests"`
+	}
+	for i, p := range parts {
+		one := asked{ID: strconv.Itoa(i + 1), Method: http.MethodGet, URL: p.path}
+		if p.prefer != "" {
+			one.Headers = map[string]string{"Prefer": p.prefer}
+		}
+		in.Requests = append(in.Requests, one)
+	}
+	body, err := json.Marshal(in)
+	if err != nil {
+		return nil, backup.AsProblem(fmt.Errorf("encode batch: %w", err))
+	}
+	return body, nil
 }
 
 // purposes asks what the mailboxes of accounts are for. Accounts without a mailbox

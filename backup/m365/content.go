@@ -7,7 +7,6 @@ import (
 	"hash/maphash"
 	"io"
 	"net/http"
-	"net/url"
 	"time"
 
 	"holdfast/backup"
@@ -18,6 +17,10 @@ import (
 // the text at each reading, so a broken transfer is taken up only if the new text
 // begins with what was read already.
 func (m *Mailbox) Content(ctx context.Context, providerID string) (io.ReadCloser, error) {
+	if text, ok := m.ahead.Content(ctx, providerID); ok {
+		m.sizes.had(providerID, int64(text.Len()))
+		return io.NopCloser(text), nil
+	}
 	c := &content{ctx: ctx, mailbox: m, id: providerID}
 	if err := c.open(); err != nil {
 		return nil, err
@@ -40,7 +43,7 @@ type content struct {
 }
 
 func (c *content) open() error {
-	r := c.mailbox.get(c.mailbox.path+"/messages/"+url.PathEscape(c.id)+"/$value", immutable)
+	r := c.mailbox.get(c.mailbox.valuePath(c.id), immutable)
 	r.accept = "*/*"
 	res, refused, err := c.mailbox.app.send(c.ctx, r) //nolint:bodyclose // Close closes it
 	if refused != nil {
@@ -68,8 +71,12 @@ func (c *content) Read(p []byte) (int, error) {
 	n, err := c.body.Read(p)
 	_, _ = c.sum.Write(p[:n]) // a sum takes all
 	c.read += int64(n)
-	if err == nil || errors.Is(err, io.EOF) {
+	if errors.Is(err, io.EOF) {
+		c.mailbox.sizes.had(c.id, c.read)
 		return n, err
+	}
+	if err == nil {
+		return n, nil
 	}
 	if c.ctx.Err() != nil {
 		return n, c.ctx.Err()

@@ -8,8 +8,8 @@ import (
 	"io"
 	"net/http/httptest"
 	"os"
+	"slices"
 	"strings"
-	"sync"
 	"testing"
 
 	"golang.org/x/sync/errgroup"
@@ -150,41 +150,86 @@ func TestAllMessagesByteForByteOverLoopback(t *testing.T) {
 	if len(l.items) != len(served) || len(served) < 523 {
 		t.Errorf("%d messages are listed, the mailbox has %d", len(l.items), len(served))
 	}
-	want := manifest(t)
-	var mu sync.Mutex
-	var g errgroup.Group
-	g.SetLimit(8) // more than Microsoft allows; the client has to hold them back
-	for _, message := range served {
-		g.Go(func() error {
-			raw, err := w.sim.RawMessage(fabrikam, "frank@fabrikamlegal.onmicrosoft.com", message.ID)
-			if err != nil {
-				return err
-			}
-			got, err := content(t, box, message.ID)
-			if err != nil {
-				return err
-			}
-			if !bytes.Equal(got, raw) {
-				return fmt.Errorf("%s: %d bytes were read, %d are there", message.Subject, len(got), len(raw))
-			}
-			sum := sha256.Sum256(got)
-			mu.Lock()
-			defer mu.Unlock()
-			delete(want, hex.EncodeToString(sum[:])[:16])
-			return nil
-		})
+	ids := make([]string, len(served))
+	for i, message := range served {
+		ids[i] = message.ID
 	}
-	if err := g.Wait(); err != nil {
-		t.Fatal(err)
+	raw := func(id string) ([]byte, error) {
+		return w.sim.RawMessage(fabrikam, "frank@fabrikamlegal.onmicrosoft.com", id)
 	}
-	if len(want) > 0 {
-		t.Errorf("%d messages of the test mail were not read: %v", len(want), want)
+	readAll(t, box, ids, raw)
+	if n := batched(w.sim.Requests()); n > 0 {
+		t.Errorf("%d messages came in batches, though nobody said that they would be asked for", n)
+	}
+	w.sim.ClearRequests()
+	for page := range slices.Chunk(ids, 100) {
+		var items []engine.ItemState
+		for _, id := range page {
+			items = append(items, l.items[id])
+		}
+		box.Expect(t.Context(), items)
+		readAll(t, box, page, raw)
 	}
 	for _, r := range w.sim.Requests() {
 		if r.Status == 429 {
 			t.Errorf("%s %s was throttled: too many at a time", r.Method, r.Path)
 		}
 	}
+	// Those with attachments are in batches from when it is known that they are small.
+	if n := batched(w.sim.Requests()); n < len(ids)*3/4 {
+		t.Errorf("%d of %d messages that were expected came in batches", n, len(ids))
+	}
+	all, want := map[string]bool{}, manifest(t)
+	for _, id := range ids {
+		text, err := raw(id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		sum := sha256.Sum256(text)
+		all[hex.EncodeToString(sum[:])[:16]] = true
+	}
+	for sum := range want {
+		if !all[sum] {
+			t.Errorf("message %s of the test mail was not read", sum)
+		}
+	}
+}
+
+// readAll reads messages, more at a time than Microsoft allows: the client has to
+// hold them back. They have to be as raw has them.
+func readAll(t *testing.T, box *m365.Mailbox, ids []string, raw func(id string) ([]byte, error)) {
+	t.Helper()
+	var g errgroup.Group
+	g.SetLimit(8)
+	for _, id := range ids {
+		g.Go(func() error {
+			want, err := raw(id)
+			if err != nil {
+				return err
+			}
+			got, err := content(t, box, id)
+			if err != nil {
+				return err
+			}
+			if !bytes.Equal(got, want) {
+				return fmt.Errorf("%s: %d bytes were read, %d are there", id, len(got), len(want))
+			}
+			return nil
+		})
+	}
+	if err := g.Wait(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// batched counts the messages that were read in batches.
+func batched(requests []simulator.Request) (n int) {
+	for _, r := range requests {
+		if r.InBatch && strings.HasSuffix(r.Path, "/$value") {
+			n++
+		}
+	}
+	return n
 }
 
 // content reads a message.

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"holdfast/backup"
+	"holdfast/backup/ahead"
 	"holdfast/backup/engine"
 )
 
@@ -22,16 +23,20 @@ const immutable = `IdType="ImmutableId"`
 
 // Mailbox is a mailbox as a source of items; it implements engine.Source.
 type Mailbox struct {
-	app  *App
-	user string // object id
-	path string // /users/{id}
+	app   *App
+	user  string // object id
+	path  string // /users/{id}
+	ahead *ahead.Reader
+	sizes *sizes
 }
 
 var _ engine.Source = (*Mailbox)(nil)
 
 // Mailbox returns the mailbox of a user. It does not connect.
 func (a *App) Mailbox(userID string) *Mailbox {
-	return &Mailbox{app: a, user: userID, path: "/users/" + url.PathEscape(userID)}
+	m := &Mailbox{app: a, user: userID, path: "/users/" + url.PathEscape(userID), sizes: newSizes()}
+	m.ahead = ahead.New(batchesAhead, m.values)
+	return m
 }
 
 // get makes a request for the mailbox.

@@ -54,9 +54,12 @@ func (a *answer) json(status int, v any) {
 	}
 }
 
+// graphType is the media type of Graph's JSON.
+const graphType = "application/json;odata.metadata=minimal;odata.streaming=true;IEEE754Compatible=false;charset=utf-8"
+
 // graphJSON answers as Graph does.
 func (a *answer) graphJSON(status int, v any) {
-	a.header.Set("Content-Type", "application/json;odata.metadata=minimal;odata.streaming=true;IEEE754Compatible=false;charset=utf-8")
+	a.header.Set("Content-Type", graphType)
 	a.json(status, v)
 }
 

@@ -43,7 +43,7 @@ func (s *Simulator) batch(w *answer, r *http.Request, c *caller) {
 		return
 	}
 	status := map[string]int{}
-	responses := []object{}
+	var responses batchAnswer
 	for _, part := range body.Requests {
 		a := newAnswer()
 		if slices.ContainsFunc(part.DependsOn, func(id string) bool { return status[id] >= http.StatusBadRequest }) {
@@ -52,10 +52,9 @@ func (s *Simulator) batch(w *answer, r *http.Request, c *caller) {
 			s.batchCall(a, r, c, part)
 		}
 		status[part.ID] = a.status
-		responses = append(responses, batchAnswer(part.ID, a))
+		responses.add(part.ID, a)
 	}
-	rand.Shuffle(len(responses), func(i, j int) { responses[i], responses[j] = responses[j], responses[i] })
-	w.graphJSON(http.StatusOK, object{"responses": responses})
+	responses.write(w)
 }
 
 func checkBatch(parts []batchPart) string {
@@ -116,19 +115,37 @@ func (s *Simulator) batchCall(a *answer, r *http.Request, c *caller, part batchP
 	s.note(*in.log)
 }
 
-// batchAnswer is one response: JSON as it is, anything else in base64.
-func batchAnswer(id string, a *answer) object {
-	headers := map[string]string{}
+// write answers with the responses to the parts of a batch.
+func (b *batchAnswer) write(w *answer) {
+	rand.Shuffle(len(b.parts), func(i, j int) { b.parts[i], b.parts[j] = b.parts[j], b.parts[i] })
+	w.header.Set("Content-Type", graphType)
+	w.WriteHeader(http.StatusOK)
+	w.body.WriteString(`{"responses":[`)
+	w.body.Write(bytes.Join(b.parts, []byte{','}))
+	w.body.WriteString("]}\n")
+}
+
+// batchAnswer collects the responses to the parts of a batch, as JSON.
+type batchAnswer struct{ parts [][]byte }
+
+// add adds a response, whose body is JSON as it is, or anything else in base64.
+func (b *batchAnswer) add(id string, a *answer) {
+	headers := make(map[string]string, len(a.header))
 	for name := range a.header {
 		headers[name] = a.header.Get(name)
 	}
-	o := object{"id": id, "status": max(a.status, http.StatusOK), "headers": headers}
+	part, err := json.Marshal(object{"id": id, "status": max(a.status, http.StatusOK), "headers": headers})
+	if err != nil {
+		panic("simulator: answer can't be encoded: " + err.Error())
+	}
 	switch {
 	case a.body.Len() == 0:
 	case strings.HasPrefix(a.header.Get("Content-Type"), "application/json"):
-		o["body"] = json.RawMessage(a.body.Bytes())
+		part = append(append(part[:len(part)-1], `,"body":`...), bytes.TrimSpace(a.body.Bytes())...)
+		part = append(part, '}')
 	default:
-		o["body"] = base64.StdEncoding.EncodeToString(a.body.Bytes())
+		part = append(part[:len(part)-1], `,"body":"`...)
+		part = append(base64.StdEncoding.AppendEncode(part, a.body.Bytes()), '"', '}')
 	}
-	return o
+	b.parts = append(b.parts, part)
 }

@@ -24,10 +24,18 @@ func idOf(r *http.Request, msg *message) string {
 	return msg.RestID
 }
 
-func recipients(list []address) []object {
-	all := []object{}
-	for _, a := range list {
-		all = append(all, object{"emailAddress": object{"name": firstOf(a.Name, a.Address), "address": a.Address}})
+// recipient is an address as Graph writes it.
+type recipient struct {
+	EmailAddress struct {
+		Name    string `json:"name"`
+		Address string `json:"address"`
+	} `json:"emailAddress"`
+}
+
+func recipients(list ...address) []recipient {
+	all := make([]recipient, len(list))
+	for i, a := range list {
+		all[i].EmailAddress.Name, all[i].EmailAddress.Address = firstOf(a.Name, a.Address), a.Address
 	}
 	return all
 }
@@ -42,14 +50,15 @@ func messageObject(r *http.Request, msg *message) object {
 	o := object{
 		"@odata.etag": `W/"` + msg.ChangeKey + `"`, "id": idOf(r, msg), "changeKey": msg.ChangeKey, "parentFolderId": msg.Folder,
 		"createdDateTime": stamp(msg.Created), "lastModifiedDateTime": stamp(msg.Modified), "receivedDateTime": stamp(msg.Received), "sentDateTime": stamp(msg.Sent),
-		"subject": msg.Subject, "from": nil, "sender": nil, "toRecipients": recipients(msg.To), "ccRecipients": recipients(msg.Cc), "bccRecipients": recipients(msg.Bcc), "replyTo": recipients(msg.ReplyTo),
+		"subject": msg.Subject, "from": nil, "sender": nil, "toRecipients": recipients(msg.To...), "ccRecipients": recipients(msg.Cc...), "bccRecipients": recipients(msg.Bcc...), "replyTo": recipients(msg.ReplyTo...),
 		"internetMessageId": msg.MessageID, "hasAttachments": msg.Attached, "importance": msg.Weight, "isRead": msg.Read, "isDraft": msg.Draft,
 		"categories": append([]string{}, msg.Category...), "flag": object{"flagStatus": msg.Flag}, "conversationId": "AAQk" + msg.ID[6:38] + "AAQA=", "conversationIndex": nil,
 		"inferenceClassification": "focused", "isDeliveryReceiptRequested": nil, "isReadReceiptRequested": false,
 		"webLink": "https://outlook.office365.com/owa/?ItemID=" + url.QueryEscape(msg.RestID) + "&exvsurl=1&viewmodel=ReadMessageItem",
 	}
 	if msg.From != (address{}) {
-		o["from"], o["sender"] = recipients([]address{msg.From})[0], recipients([]address{msg.From})[0]
+		from := recipients(msg.From)[0]
+		o["from"], o["sender"] = from, from
 	}
 	return o
 }
@@ -59,7 +68,8 @@ func messageObject(r *http.Request, msg *message) object {
 // with headers; a message by itself and lists without $select have the body.
 func (s *Simulator) fullMessage(r *http.Request, c *caller, u *user, msg *message, sel string) object {
 	o := messageObject(r, msg)
-	wanted := sel == "" || slices.ContainsFunc(bodyFields, func(f string) bool { return named(f, strings.Split(sel, ",")...) })
+	selected := strings.Split(sel, ",")
+	wanted := sel == "" || slices.ContainsFunc(bodyFields, func(f string) bool { return named(f, selected...) })
 	if !wanted || s.basicOnly(c, u) {
 		return o
 	}
@@ -67,7 +77,7 @@ func (s *Simulator) fullMessage(r *http.Request, c *caller, u *user, msg *messag
 	o["body"] = object{"contentType": kind, "content": text}
 	preview := []rune(plainText(kind, text))
 	o["bodyPreview"] = string(preview[:min(len(preview), 255)])
-	if named("internetMessageHeaders", strings.Split(sel, ",")...) {
+	if named("internetMessageHeaders", selected...) {
 		o["internetMessageHeaders"] = s.headersOf(msg)
 	}
 	return o
