@@ -227,7 +227,10 @@ func (m *mender) mailbox(ctx context.Context, mailbox backup.MailboxID) error {
 		if ok {
 			continue
 		}
-		if err := t.rewrite(ctx, seq); err != nil {
+		if err := t.rewrite(ctx, seq); errors.Is(err, repo.ErrRetained) {
+			m.log().Warn("snapshot can't be written anew before its lock ends", "organization", m.org, "mailbox", mailbox, "snapshot", seq, "error", err)
+			continue
+		} else if err != nil {
 			return fmt.Errorf("snapshot %d: %w", seq, err)
 		}
 		m.result.Snapshots++

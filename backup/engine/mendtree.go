@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -168,7 +169,9 @@ func (t *treeMender) readEntries(ctx context.Context, entries []pageEntry) error
 	return nil
 }
 
-// rewrite writes a snapshot anew as the catalog has it.
+// rewrite writes a snapshot anew as the catalog has it. One that an object lock
+// keeps as it is is repo.ErrRetained; what its tree lacked is there then all the
+// same, as far as it comes out as it was, and runs go on from it.
 func (t *treeMender) rewrite(ctx context.Context, seq int64) error {
 	d, err := t.Catalog.SnapshotTree(ctx, t.org, t.mailbox, seq)
 	if err != nil {
@@ -203,11 +206,11 @@ func (t *treeMender) rewrite(ctx context.Context, seq int64) error {
 		return fromRepository(err)
 	}
 	done, err := w.Recommit(ctx, repo.Commit{Seq: seq, At: d.At, Root: id, Partial: d.Partial, Since: since}, old.Packs)
-	if err != nil {
+	if err != nil && !errors.Is(err, repo.ErrRetained) {
 		return fromRepository(err)
 	}
 	t.newest.Seq, t.newest.Nodes = seq, nodes // the last one counts
-	return t.Catalog.AddObjects(context.WithoutCancel(ctx), t.org, done.Objects)
+	return errors.Join(fromRepository(err), t.Catalog.AddObjects(context.WithoutCancel(ctx), t.org, done.Objects))
 }
 
 // folder writes a folder's pages and node.

@@ -33,7 +33,7 @@ func (e *Engine) Settle(ctx context.Context, org backup.OrgID, mailbox backup.Ma
 	}
 	switch cur := now[0]; {
 	case !old.Record.HasContent && cur.Record.Number != record && cur.Record.HasContent && cur.Record.Bytes == old.Record.Bytes && sameHeader(cur.ItemState, old.ItemState):
-		return backup.DamageMended, e.supersede(ctx, org, mailbox, record, cur.Record)
+		return e.supersede(ctx, org, mailbox, record, cur.Record)
 	case cur.FolderID == "":
 		return backup.DamageGone, nil
 	case cur.Record.Number != record:
@@ -43,27 +43,35 @@ func (e *Engine) Settle(ctx context.Context, org backup.OrgID, mailbox backup.Ma
 }
 
 // supersede puts another record of the same message in the place of one, in the
-// trees of all snapshots first, then in the catalog.
-func (e *Engine) supersede(ctx context.Context, org backup.OrgID, mailbox backup.MailboxID, old int64, by Record) error {
+// trees of all snapshots first, then in the catalog. While an object lock keeps one
+// of them as it is, it waits for a later run.
+func (e *Engine) supersede(ctx context.Context, org backup.OrgID, mailbox backup.MailboxID, old int64, by Record) (backup.DamageFate, error) {
 	release, err := e.await(ctx, mailbox)
 	if err != nil {
-		return err
+		return "", err
 	}
 	defer release()
 	seqs, err := e.Catalog.SnapshotsOfRecord(ctx, org, mailbox, old)
 	if err != nil {
-		return err
+		return "", err
+	}
+	for _, seq := range seqs {
+		if locked, err := e.Repo.CommitLocked(ctx, string(org), string(mailbox), seq); err != nil {
+			return "", e.problem(ctx, fromRepository(err))
+		} else if locked {
+			return backup.DamageWanted, nil
+		}
 	}
 	t := newTreeMender(e, org, mailbox)
 	t.instead[old] = by
 	slices.Sort(seqs)
 	for _, seq := range seqs {
 		if err := t.rewrite(ctx, seq); err != nil {
-			return e.problem(ctx, fmt.Errorf("snapshot %d: %w", seq, err))
+			return "", e.problem(ctx, fmt.Errorf("snapshot %d: %w", seq, err))
 		}
 	}
 	if err := t.restate(ctx); err != nil {
-		return err
+		return "", err
 	}
-	return e.Catalog.SupersedeRecord(ctx, org, mailbox, old, by.Number)
+	return backup.DamageMended, e.Catalog.SupersedeRecord(ctx, org, mailbox, old, by.Number)
 }

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 )
@@ -83,4 +84,18 @@ func (r *Repository) lastingKeys(ctx context.Context, tenant string) ([]string, 
 		keys = append(keys, e.Key)
 	}
 	return keys, nil
+}
+
+// CommitLocked says whether an object lock keeps a commit of a source from being
+// written anew now, as far as the storage can tell.
+func (r *Repository) CommitLocked(ctx context.Context, tenant, source string, seq int64) (bool, error) {
+	times, ok := r.storage.(lockTimes)
+	if !ok {
+		return false, nil
+	}
+	until, err := times.LockedUntil(ctx, commitKey(tenant, source, seq))
+	if errors.Is(err, ErrNotExist) {
+		return false, nil
+	}
+	return until.After(time.Now()), err
 }

@@ -175,6 +175,8 @@ func (r *Repository) knownPacks(ctx context.Context, packs map[logPack]int64, ow
 // read, or whose tree can't: c says what it was, and old the packs that it
 // brought. What the writer wrote belongs to it as well. The writer has ended in
 // any case. Interrupted between the two, the snapshot is missing, and made again.
+// One that is locked stays, which is ErrRetained: what the writer wrote is named by
+// the deletion log then, and returned as well.
 func (w *Writer) Recommit(ctx context.Context, c Commit, old []Pack) (Committed, error) {
 	w.life.Lock()
 	defer w.life.Unlock()
@@ -203,7 +205,9 @@ func (w *Writer) Recommit(ctx context.Context, c Commit, old []Pack) (Committed,
 		return Committed{}, err
 	}
 	key := commitKey(w.tenant, w.source, c.Seq)
-	if err := w.r.storage.Delete(ctx, key); err != nil && !errors.Is(err, ErrNotExist) {
+	if err := w.r.storage.Delete(ctx, key); errors.Is(err, ErrRetained) {
+		return Committed{Objects: append(w.data.objects, w.meta.objects...)}, errors.Join(fmt.Errorf("replace %s: %w", key, err), w.adopt(ctx))
+	} else if err != nil && !errors.Is(err, ErrNotExist) {
 		return Committed{}, fmt.Errorf("replace %s: %w", key, err)
 	}
 	if err := put(context.WithoutCancel(ctx), w.r.storage, key, data); err != nil {
@@ -214,6 +218,27 @@ func (w *Writer) Recommit(ctx context.Context, c Commit, old []Pack) (Committed,
 		done.Bytes += p.Length
 	}
 	return done, nil
+}
+
+// adopt has the deletion log name what a writer wrote that no commit will.
+func (w *Writer) adopt(ctx context.Context) error {
+	if len(w.done) == 0 {
+		return nil
+	}
+	var rec logRecord
+	for _, p := range w.done {
+		rec.Adopted = append(rec.Adopted, adopted{p, w.source})
+	}
+	for {
+		log, err := w.r.readLog(ctx, w.tenant)
+		if err != nil {
+			return err
+		}
+		err = w.r.appendLog(ctx, w.tenant, log.seq+1, rec)
+		if !errors.Is(err, ErrCollecting) || ctx.Err() != nil {
+			return err
+		}
+	}
 }
 
 // Alone lets a writer write all metadata that it is given, whatever the index has:
