@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
+	"crypto/sha256"
 	"database/sql"
 	"errors"
 	"fmt"
+	"hash"
 	"io"
 	"slices"
 	"strings"
@@ -21,7 +23,8 @@ import (
 )
 
 // A kit is a sequence of CBOR records: a header, then for each table its name
-// and columns and after them its rows, and an end that counts the rows. Sealed
+// and columns and after them its rows, and an end that counts the rows
+// and has a sum of all before it. Sealed
 // columns stay as they are: the keyset that opens them is in the header, wrapped
 // under a key of the kit's own, which is there too. Who holds a kit holds all
 // keys, so it is never stored or sent but encrypted.
@@ -49,6 +52,7 @@ type kitRecord struct {
 	Row     []any    `cbor:"3,keyasint,omitempty"`
 	End     bool     `cbor:"4,keyasint,omitempty"`
 	Rows    int64    `cbor:"5,keyasint,omitempty"` // of all tables
+	Sum     []byte   `cbor:"6,keyasint,omitempty"` // SHA-256 of all before the end; older kits have none
 }
 
 // Kit is what a recovery kit says about itself.
@@ -93,7 +97,8 @@ func (s *Store) WriteKit(ctx context.Context, w io.Writer) (Kit, error) {
 	if header.Schema, err = schemaVersion(ctx, tx); err != nil {
 		return Kit{}, err
 	}
-	out := cbor.NewEncoder(w)
+	sum := sha256.New()
+	out := cbor.NewEncoder(io.MultiWriter(w, sum))
 	if err := out.Encode(header); err != nil {
 		return Kit{}, fmt.Errorf("write kit: %w", err)
 	}
@@ -108,7 +113,7 @@ func (s *Store) WriteKit(ctx context.Context, w io.Writer) (Kit, error) {
 		}
 		kit.count(table, n)
 	}
-	if err := out.Encode(kitRecord{End: true, Rows: kit.Rows}); err != nil {
+	if err := out.Encode(kitRecord{End: true, Rows: kit.Rows, Sum: sum.Sum(nil)}); err != nil {
 		return Kit{}, fmt.Errorf("write kit: %w", err)
 	}
 	return kit, nil
@@ -230,6 +235,24 @@ type kitReader struct {
 	header kitHeader
 	keyset *keyset.Handle
 	in     *cbor.Decoder
+	sum    hash.Hash // of what was read
+}
+
+// next reads a record.
+func (k *kitReader) next(into any) error {
+	var raw cbor.RawMessage
+	if err := k.in.Decode(&raw); err != nil {
+		return err
+	}
+	if r, ok := into.(*kitRecord); ok {
+		if err := kitDecoding.Unmarshal(raw, r); err != nil || r.End {
+			return err // the end is not part of the sum
+		}
+	} else if err := kitDecoding.Unmarshal(raw, into); err != nil {
+		return err
+	}
+	_, err := k.sum.Write(raw)
+	return err
 }
 
 var errKit = errors.New("this is not a recovery kit of Holdfast, or it is damaged")
@@ -243,8 +266,8 @@ var kitDecoding = func() cbor.DecMode {
 }()
 
 func openKit(r io.Reader) (*kitReader, error) {
-	k := &kitReader{in: kitDecoding.NewDecoder(r)}
-	if err := k.in.Decode(&k.header); err != nil || k.header.Magic != kitMagic {
+	k := &kitReader{in: kitDecoding.NewDecoder(r), sum: sha256.New()}
+	if err := k.next(&k.header); err != nil || k.header.Magic != kitMagic {
 		return nil, errors.Join(errKit, err)
 	}
 	if k.header.Version != kitVersion {
@@ -266,13 +289,16 @@ func (k *kitReader) each(f func(table string, columns []string, row []any) error
 	var table kitRecord
 	for {
 		var r kitRecord
-		if err := k.in.Decode(&r); err != nil {
+		if err := k.next(&r); err != nil {
 			return errors.Join(errKit, err)
 		}
 		switch {
 		case r.End:
 			if r.Rows != k.Rows {
 				return fmt.Errorf("%w: it has %d rows instead of %d", errKit, k.Rows, r.Rows)
+			}
+			if len(r.Sum) > 0 && !bytes.Equal(r.Sum, k.sum.Sum(nil)) {
+				return fmt.Errorf("%w: its bytes are not those that were written", errKit)
 			}
 			return nil
 		case r.Table != "":

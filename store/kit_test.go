@@ -3,10 +3,12 @@ package store_test
 import (
 	"bytes"
 	"errors"
+	"io"
 	"path/filepath"
 	"testing"
 
 	"filippo.io/age"
+	"github.com/fxamacker/cbor/v2"
 
 	"holdfast/backup"
 	"holdfast/store"
@@ -88,6 +90,15 @@ func TestKitDamaged(t *testing.T) {
 			t.Fatalf("the first %d of %d bytes were imported", cut, len(kit))
 		}
 	}
+	// The end has a sum of all before it, and by itself counts the rows.
+	end := kitEnd(t, kit)
+	for at := 0; at < end; at += 1 + end/500 {
+		harmed := bytes.Clone(kit)
+		harmed[at] ^= 1
+		if _, err := fresh.ReadKit(t.Context(), storetest.RootKey, bytes.NewReader(harmed)); err == nil {
+			t.Fatalf("a kit with another byte %d of %d was imported", at, len(kit))
+		}
+	}
 	// As people hold it, in a file of age, no byte can be another one.
 	identity, file := aged(t, kit)
 	for at := 0; at < len(file); at += 1 + len(file)/100 {
@@ -110,6 +121,41 @@ func TestKitDamaged(t *testing.T) {
 	}
 	if _, err := fresh.ReadKit(t.Context(), storetest.RootKey, bytes.NewReader(kit)); err != nil {
 		t.Errorf("the whole kit is refused after the damaged ones: %v", err)
+	}
+}
+
+// kitEnd is where the last record of a kit begins.
+func kitEnd(t *testing.T, kit []byte) (at int) {
+	t.Helper()
+	in := cbor.NewDecoder(bytes.NewReader(kit))
+	for {
+		var raw cbor.RawMessage
+		if err := in.Decode(&raw); errors.Is(err, io.EOF) {
+			return at
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		at = len(kit) - len(raw)
+	}
+}
+
+// TestAKitWithoutASumIsRead imports a kit as older versions wrote it.
+func TestAKitWithoutASumIsRead(t *testing.T) {
+	st := storetest.Open(t)
+	storetest.Fill(t, st)
+	var buf bytes.Buffer
+	want, err := st.WriteKit(t.Context(), &buf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	kit := buf.Bytes()[:kitEnd(t, buf.Bytes())]
+	end, err := cbor.Marshal(map[int]any{4: true, 5: want.Rows})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := storetest.Open(t).ReadKit(t.Context(), storetest.RootKey, bytes.NewReader(append(kit, end...)))
+	if err != nil || got.Rows != want.Rows {
+		t.Errorf("ReadKit = %+v, %v; want %d rows", got, err, want.Rows)
 	}
 }
 

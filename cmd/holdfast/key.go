@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -206,7 +207,14 @@ func (k *kitFlags) identities() ([]age.Identity, error) {
 		return nil, fmt.Errorf("open the recovery key: %w", err)
 	}
 	defer f.Close()
-	list, err := age.ParseIdentities(f)
+	text, err := io.ReadAll(io.LimitReader(f, 1<<20))
+	if err != nil {
+		return nil, fmt.Errorf("read the recovery key: %w", err)
+	}
+	list, err := age.ParseIdentities(bytes.NewReader(text))
+	if err != nil && bytes.Contains(bytes.ToUpper(text), []byte("AGE-SECRET-KEY-")) {
+		return nil, fmt.Errorf("the recovery key in %s is not as it was printed: compare its characters with those on paper, one of them is another one, missing or too much: %w", k.identity, err)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("%s holds no recovery key: it has a line that begins with AGE-SECRET-KEY-: %w", k.identity, err)
 	}
