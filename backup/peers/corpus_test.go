@@ -22,14 +22,14 @@ import (
 )
 
 // The corpus: letters of offices in five mailboxes, the same in each run. With
-// these medians four fifths of the bytes are base64, 15 of 100 messages have an
-// attachment, and of these 40 of 100 one of 50 that many messages have. What the
-// attachments are made of is said at simulator.WriteLetter.
+// these medians four fifths of the bytes are base64: of attachments, which 15 of
+// 100 messages have, and of these 40 of 100 one of 50 that many messages have, of
+// logos and of texts in other alphabets. simulator.WriteLetter says more.
 const (
 	boxes       = 5
 	perBox      = 2000
 	letterText  = 11 << 10
-	letterFile  = 204 << 10
+	letterFile  = 218 << 10
 	corpusStart = 1_700_000_000 // Unix seconds of the first letter
 )
 

@@ -33,6 +33,8 @@ type recipe struct {
 	FileSize   int64
 	FileNumber int64 // the same number is the same attachment
 	FileKind   int
+	Foreign    bool  `json:",omitempty"` // with Letter: in an alphabet that is sent in base64
+	Logo       int64 `json:",omitempty"` // with Letter: the number of the picture below the text, 0 for none
 }
 
 // open returns the bytes of a message.
@@ -174,13 +176,16 @@ func appendObjects(rng *rand.Rand, noise *rand.ChaCha8, i int, to []byte) []byte
 }
 
 // attachment writes the file in base64.
-func (r recipe) attachment(out io.Writer) error {
-	file := r.file()
+func (r recipe) attachment(out io.Writer) error { return writeBase64(out, r.file(), r.FileSize) }
+
+// writeBase64 writes size bytes of a reader that never ends nor fails, as mail
+// programs do.
+func writeBase64(out io.Writer, from io.Reader, size int64) error {
 	plain := make([]byte, 57*64)
 	text := make([]byte, 0, 64*78)
-	for left := r.FileSize; left > 0; {
+	for left := size; left > 0; {
 		n := min(left, int64(len(plain)))
-		_, _ = file.Read(plain[:n]) // never fails, and fills it
+		_, _ = from.Read(plain[:n]) // never fails, and fills it
 		text = text[:0]
 		for p := plain[:n]; len(p) > 0; p = p[min(57, len(p)):] {
 			text = base64.StdEncoding.AppendEncode(text, p[:min(57, len(p))])

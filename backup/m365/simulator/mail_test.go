@@ -245,7 +245,7 @@ func TestGeneratedLettersAreTheSameEachTimeAndOfManySizes(t *testing.T) {
 		t.Fatalf("%d messages, %v; want 200", len(list), err)
 	}
 	var sum int64
-	attached, html := 0, 0
+	attached, html, logos, foreign := 0, 0, 0, 0
 	for _, m := range list {
 		first, _ := r.sim.RawMessage(contosoDomain, upn, m.ID)
 		second, _ := r.sim.RawMessage(contosoDomain, upn, m.ID)
@@ -259,9 +259,15 @@ func TestGeneratedLettersAreTheSameEachTimeAndOfManySizes(t *testing.T) {
 		if bytes.Contains(first, []byte("text/html")) {
 			html++
 		}
+		if bytes.Contains(first, []byte("image/png")) {
+			logos++
+		}
+		if bytes.Contains(first, []byte("utf-8\r\nContent-Transfer-Encoding: base64")) {
+			foreign++
+		}
 	}
-	if mean := sum / 200; mean < 30<<10 || mean > 80<<10 || attached < 15 || attached > 50 || html != 100 {
-		t.Errorf("%d bytes on average, %d with an attachment, %d with HTML; want about 50,000, 30 and 100", mean, attached, html)
+	if mean := sum / 200; mean < 30<<10 || mean > 80<<10 || attached < 15 || attached > 50 || html+(foreign+1)/2 < 90 || html > 100 || logos < 30 || logos > 70 || foreign < 8 || foreign > 30 {
+		t.Errorf("%d bytes on average, %d with an attachment, %d with HTML, %d with a logo, %d foreign; want about 50,000, 30, 92, 50 and 16", mean, attached, html, logos, foreign)
 	}
 }
 
