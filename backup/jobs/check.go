@@ -142,6 +142,7 @@ func (c *checking) finish(ctx context.Context, report engine.Report, known []bac
 			d.Object = line
 		}
 		found[d.Object] = true
+		c.finds(d.Object)
 		c.Log.Error("object is damaged", "organization", c.u.OrgID, "object", d.Object, "error", line)
 		if err := c.Store.NoteDamage(ctx, d); err != nil {
 			return err
@@ -156,7 +157,6 @@ func (c *checking) finish(ctx context.Context, report engine.Report, known []bac
 	if _, err := c.Store.MendDamage(ctx, c.u.OrgID, c.whole...); err != nil {
 		return err
 	}
-	c.u.Damaged += int64(len(found))
 	if len(c.broken) == 0 && len(c.whole) == 0 {
 		return nil
 	}

@@ -115,8 +115,17 @@ func TestEveryDamageIsFoundAndNamed(t *testing.T) {
 				if folder == "c" {
 					wantLetters = 0 // the catalog still leads to them
 				}
+				if u.Damaged != int64(len(list)) {
+					t.Errorf("%s says %d damaged, the list has %d", kind, u.Damaged, len(list))
+				}
 				if u.State != backup.UpkeepDamaged || objects != 1 || letters != wantLetters {
 					t.Errorf("%s = %+v: %d objects and %d letters named, want 1 and %d", kind, u, objects, letters, wantLetters)
+				}
+				// Whatever check comes after it, it counts what the list shows, once.
+				for _, kind := range []backup.UpkeepKind{backup.UpkeepStructure, backup.UpkeepData, backup.UpkeepAll} {
+					if u := k.do(t, kind); u.Damaged != int64(len(list)) {
+						t.Errorf("%s after it says %d damaged, the list has %d", kind, u.Damaged, len(list))
+					}
 				}
 				k.storage.Set(key, whole)
 				if u := k.do(t, backup.UpkeepStructure); u.State != backup.UpkeepOK {

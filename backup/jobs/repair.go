@@ -69,6 +69,7 @@ func (t *task) fromCopy(ctx context.Context, from repo.Storage) (back int64, err
 	for {
 		// It finds what is not there, and looks at what was damaged as deep as it takes.
 		t.u.Counted, t.u.Bytes, t.u.Damaged = 0, 0, 0
+		clear(t.found)
 		if err := t.checkStructure(ctx); err != nil {
 			return back, err
 		}

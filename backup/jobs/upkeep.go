@@ -51,6 +51,16 @@ type task struct {
 	u      backup.Upkeep
 	report func(backup.Upkeep)
 	beaten time.Time
+	found  map[string]bool // what it found damaged, by name
+}
+
+// finds counts what is damaged, once each, however often the work comes across it.
+func (t *task) finds(object string) {
+	if t.found == nil {
+		t.found = map[string]bool{}
+	}
+	t.found[object] = true
+	t.u.Damaged = int64(len(t.found))
 }
 
 // works are what is done for each kind. They set the counters of the task's
@@ -240,7 +250,7 @@ func (t *task) prove(ctx context.Context, item backup.ItemID) error {
 		_, err := t.Store.MendDamage(ctx, t.u.OrgID, object)
 		return err
 	}
-	t.u.Damaged++
+	t.finds(object)
 	number, _ := engine.RecordNumber(item)
 	t.Log.Error("message is damaged", "organization", t.u.OrgID, "mailbox", t.u.MailboxID, "item", item, "error", damage)
 	return t.Store.NoteDamage(ctx, backup.Damage{OrgID: t.u.OrgID, Object: object, MailboxID: t.u.MailboxID, Record: number, How: damage})
