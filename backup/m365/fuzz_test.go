@@ -2,11 +2,16 @@ package m365
 
 import (
 	"bytes"
+	"encoding/base64"
+	"io"
 	"net/http"
 	"strconv"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/go-json-experiment/json/jsontext"
 
 	"holdfast/backup"
 	"holdfast/backup/engine"
@@ -57,7 +62,40 @@ func FuzzAnswers(f *testing.F) {
 					withIDs(t, page)
 				}
 			}
+			items := letters(0, fewestValues)
+			m.Expect(t.Context(), items)
+			for _, i := range items {
+				if body, err := m.Content(t.Context(), i.ID); err == nil {
+					_, _ = io.Copy(io.Discard, body) // an end comes
+					_ = body.Close()
+				}
+			}
 		})
+	})
+}
+
+// FuzzValue reads any part of a batch as a message: what is taken is what the
+// part encodes, to the last bit.
+func FuzzValue(f *testing.F) {
+	for _, body := range []string{`"U3ViamVjdDogaGVsbG8NCg=="`, `"U3Vi\/amVjdDog\u002Bg=="`, `"U3ViamVjdDogbR=="`, `"`, `""`, `"\"`, `null`, `{"a":1}`, "\"U3Vi\r\namVj\""} {
+		f.Add([]byte(body))
+	}
+	f.Fuzz(func(t *testing.T, body []byte) {
+		text, ok := valueOf(&answer{status: http.StatusOK, body: bytes.Clone(body)})
+		if !ok {
+			return
+		}
+		encoded, err := jsontext.AppendUnquote(nil, body)
+		if err != nil && bytes.IndexByte(body, '\\') >= 0 {
+			t.Fatalf("%q was taken: %v", body, err)
+		}
+		if err != nil {
+			encoded = body[1 : len(body)-1]
+		}
+		plain := strings.NewReplacer("\r", "", "\n", "").Replace(string(encoded))
+		if again := base64.StdEncoding.EncodeToString(text); again != plain {
+			t.Errorf("%q became %q, which is %q", body, text, again)
+		}
 	})
 }
 

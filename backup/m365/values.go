@@ -125,7 +125,7 @@ var errNoValues = errors.New("a batch brought no message")
 // valueOf is the text of a part of a batch: what is not JSON comes as a string of
 // base64 (https://learn.microsoft.com/graph/json-batching).
 func valueOf(a *answer) ([]byte, bool) {
-	if a.status != http.StatusOK || len(a.body) < 3 || a.body[0] != '"' {
+	if n := len(a.body); a.status != http.StatusOK || n < 3 || a.body[0] != '"' || a.body[n-1] != '"' {
 		return nil, false
 	}
 	encoded := a.body[1 : len(a.body)-1]
