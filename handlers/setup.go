@@ -10,6 +10,7 @@ import (
 	"github.com/riverqueue/river"
 
 	"holdfast/backup"
+	"holdfast/backup/m365"
 	"holdfast/views"
 )
 
@@ -226,9 +227,10 @@ func (s *Server) moved(w http.ResponseWriter, r *http.Request, now backup.Author
 	return s.redirect(w, r, path, flash)
 }
 
-// saveProblem notes what went wrong where the authorization stands, and shows it.
+// saveProblem notes what went wrong with what a person asked for where the
+// authorization stands, and shows it.
 func (s *Server) saveProblem(w http.ResponseWriter, r *http.Request, auth backup.Authorization, err error) error {
-	p := backup.AsProblem(err)
+	p := m365.Attended(backup.AsProblem(err))
 	s.logProblem(r, p)
 	return s.move(w, r, auth, func(a *backup.Authorization) {
 		a.Problem, a.SignIn = *p, auth.SignIn

@@ -74,6 +74,38 @@ func TestGarbageFromMicrosoftLosesNothing(t *testing.T) {
 	v.press("Try again at Microsoft").microsoft(contosoAdmin, contosoPass).says("Consent granted")
 }
 
+func TestSignInThatMicrosoftFailsIsForThePersonToRepeat(t *testing.T) {
+	o := newOffice(t)
+	v := o.signIn(adminMail)
+	for _, fault := range []struct {
+		simulator.Fault
+		says string
+	}{
+		{simulator.Fault{Host: "graph", Path: "/organization$", Status: http.StatusOK, Body: "<html>hello</html>"}, "could not be understood. Try again in a few minutes"},
+		{simulator.Fault{Host: "graph", Path: "/organization$", Status: http.StatusServiceUnavailable, RetryAfter: "16"}, "asks Holdfast to wait until "},
+		{simulator.Fault{Status: http.StatusInternalServerError}, "failed for the moment. Try again in a few minutes"},
+		{simulator.Fault{Status: http.StatusOK, Body: "<html>hello</html>"}, "could not be understood. Try again in a few minutes"},
+		{simulator.Fault{Reset: true}, "; try again in a few minutes."},
+		{simulator.Fault{Status: http.StatusTooManyRequests, RetryAfter: "300"}, "asks Holdfast to wait until "},
+	} {
+		if fault.Times = 1; fault.Host == "" {
+			fault.Host, fault.Method, fault.Path = "login", http.MethodPost, "/token$"
+		}
+		if err := o.microsoft.AddFault(fault.Fault); err != nil {
+			t.Fatal(err)
+		}
+		if v.at.Path == "/setup" {
+			v.press("Try again at Microsoft").microsoft(contosoAdmin, contosoPass)
+		} else {
+			v.consent(contosoAdmin, contosoPass)
+		}
+		problem := v.doc.Find(".problem").Text()
+		if !strings.Contains(problem, fault.says) || strings.Contains(problem, "by itself") || strings.Contains(problem, "· request") && !strings.Contains(problem, "status") {
+			t.Errorf("after %+v the page says %q", fault.Fault, problem)
+		}
+	}
+}
+
 func TestCodeEnteredTooLate(t *testing.T) {
 	o := newOffice(t)
 	v := o.signIn(adminMail)

@@ -342,3 +342,11 @@ func licenceTone(l backup.LicenceState) string {
 	}
 	return "empty"
 }
+
+// retried is what keeps an application's job from going on, which tries again.
+func retried(p backup.Problem) string {
+	if strings.Contains(p.Text, "by itself") {
+		return p.Text
+	}
+	return p.Text + " Holdfast tries again by itself."
+}

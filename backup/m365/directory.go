@@ -2,8 +2,12 @@ package m365
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
+	"net"
 	"net/http"
+	"net/url"
 	"strings"
 	"time"
 
@@ -62,6 +66,8 @@ type directory struct {
 	adapter *khttp.NetHttpRequestAdapter
 	path    map[string]string // the SDK's path parameters
 	key     string            // what is throttled together
+
+	patience time.Duration // how long a call may wait for a busy service; 0 means usualPatience
 }
 
 func (c *Client) directory(token backup.Secret, key string) (*directory, error) {
@@ -77,15 +83,27 @@ func (c *Client) directory(token backup.Secret, key string) (*directory, error) 
 // sent twice.
 func (d *directory) do(ctx context.Context, again bool, fn func(context.Context) error) (*refusal, error) {
 	var a answer
-	err := fn(withCall(ctx, call{key: d.key, parallel: 4, repeatable: again, answer: &a}))
+	err := fn(withCall(ctx, call{key: d.key, parallel: 4, repeatable: again, patience: d.patience, answer: &a}))
 	switch {
 	case err == nil:
 		return nil, nil
 	case a.status != 0:
 		r := parseGraph(&a)
 		return &r, fmt.Errorf("status %d %s: %s", r.status, r.code, r.message)
+	case answered(err):
+		return nil, garbage("directory", err)
 	}
 	return nil, silenceProblem(err)
+}
+
+// answered says whether the SDK failed over an answer that came whole. What
+// the way to Microsoft does is wrapped by net/http, or ends the body early.
+func answered(err error) bool {
+	_, transport := errors.AsType[*url.Error](err)
+	_, network := errors.AsType[net.Error](err)
+	_, known := errors.AsType[*backup.Problem](err)
+	return !transport && !network && !known && !errors.Is(err, io.ErrUnexpectedEOF) && !errors.Is(err, errForeignHost) &&
+		!errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded)
 }
 
 // replicationLimit is how long a call waits for the directory's servers to tell
@@ -119,6 +137,7 @@ func (c *Client) Tenant(ctx context.Context, token backup.Secret) (TenantInfo, e
 	if err != nil {
 		return TenantInfo{}, err
 	}
+	d.patience = signInPatience // a page waits
 	var info TenantInfo
 	r, err := d.do(ctx, true, func(ctx context.Context) error {
 		page, err := organization.NewOrganizationRequestBuilderInternal(d.path, d.adapter).Get(ctx, &organization.OrganizationRequestBuilderGetRequestConfiguration{

@@ -20,6 +20,30 @@ type meaning struct {
 	temporary bool
 }
 
+// What a job does after a temporary Problem. Somebody who waits at a page has to
+// do it: see Attended.
+const (
+	goesOn     = "It goes on by itself."
+	triesAgain = "Holdfast tries again by itself"
+)
+
+var byHand = strings.NewReplacer(goesOn, "Try again then.", "; "+triesAgain, "; try again in a few minutes", triesAgain, "Try again in a few minutes")
+
+// Attended words a Problem for somebody who waits at a page for what they asked
+// Microsoft: it is not repeated unless they do.
+func Attended(p *backup.Problem) *backup.Problem {
+	if !p.Temporary {
+		return p
+	}
+	told := *p
+	if p.Kind == backup.ProblemThrottled {
+		pause := max(p.RetryAfter, time.Minute)
+		told.Text = "Microsoft is busy and asks Holdfast to wait until " + p.At.Add(pause+time.Minute).UTC().Format("15:04 MST") + ". " + goesOn
+	}
+	told.Text = byHand.Replace(told.Text)
+	return &told
+}
+
 // refusal is an error answer, taken apart; the three services of Microsoft each
 // have their own shape (parseEntra, parseGraph, parseExchange).
 type refusal struct {
@@ -64,11 +88,11 @@ func (r refusal) unknownText(at time.Time) string {
 func (r refusal) general() (meaning, bool) {
 	switch {
 	case r.status == http.StatusTooManyRequests || r.status == 509:
-		return meaning{backup.ProblemThrottled, "Microsoft asks Holdfast to wait. It goes on by itself.", true}, true
+		return meaning{backup.ProblemThrottled, "Microsoft asks Holdfast to wait. " + goesOn, true}, true
 	case r.status == http.StatusServiceUnavailable && r.after > 0:
-		return meaning{backup.ProblemThrottled, "Microsoft is busy and asks Holdfast to wait. It goes on by itself.", true}, true
+		return meaning{backup.ProblemThrottled, "Microsoft is busy and asks Holdfast to wait. " + goesOn, true}, true
 	case r.status >= 500 || r.status == http.StatusRequestTimeout:
-		return meaning{backup.ProblemUnavailable, "Microsoft's service failed for the moment. Holdfast tries again by itself; Microsoft's service health page tells whether it is known.", true}, true
+		return meaning{backup.ProblemUnavailable, "Microsoft's service failed for the moment. " + triesAgain + "; Microsoft's service health page tells whether it is known.", true}, true
 	}
 	return meaning{}, false
 }
@@ -84,11 +108,11 @@ func silenceProblem(err error) error {
 	}
 	p := &backup.Problem{
 		Kind: backup.ProblemUnavailable, Temporary: true, At: time.Now(), Err: err,
-		Text: "Microsoft could not be reached, or stopped in the middle of its answer. Check that this server may connect to login.microsoftonline.com, graph.microsoft.com and outlook.office365.com; Holdfast tries again by itself.",
+		Text: "Microsoft could not be reached, or stopped in the middle of its answer. Check that this server may connect to login.microsoftonline.com, graph.microsoft.com and outlook.office365.com; " + triesAgain + ".",
 	}
 	if fence, ok := errors.AsType[*fencedError](err); ok {
 		p.Kind, p.RetryAfter = backup.ProblemThrottled, time.Until(fence.until)
-		p.Text = "Microsoft asks Holdfast to wait until " + fence.until.UTC().Format("15:04 MST") + ". It goes on by itself."
+		p.Text = "Microsoft asks Holdfast to wait until " + fence.until.UTC().Format("15:04 MST") + ". " + goesOn
 	}
 	if errors.Is(err, errForeignHost) {
 		p.Temporary = false
@@ -101,7 +125,7 @@ func silenceProblem(err error) error {
 func garbage(what string, err error) *backup.Problem {
 	return &backup.Problem{
 		Kind: backup.ProblemUnavailable, Temporary: true, At: time.Now(), Err: fmt.Errorf("%s: %w", what, err),
-		Text: "Microsoft's answer could not be understood. Holdfast tries again by itself; if it stays, a proxy between this server and Microsoft may be changing answers.",
+		Text: "Microsoft's answer could not be understood. " + triesAgain + "; if it stays, a proxy between this server and Microsoft may be changing answers.",
 	}
 }
 

@@ -74,7 +74,7 @@ var (
 		"The tenant does not know a permission that the application needs. Check that the service it belongs to is part of the tenant's plans, then try again.", false}
 	tenantLocked = meaning{backup.ProblemUnavailable,
 		"Microsoft has locked this account or the tenant, for example because the subscription ended. Check the subscriptions in the Microsoft 365 admin center; Holdfast tries again by itself.", true}
-	throttledMeaning = meaning{backup.ProblemThrottled, "Microsoft asks Holdfast to wait. It goes on by itself.", true}
+	throttledMeaning = meaning{backup.ProblemThrottled, "Microsoft asks Holdfast to wait. " + goesOn, true}
 	itemDamaged      = meaning{backup.ProblemItems,
 		"Microsoft can't read this message: its data is damaged there. Holdfast tries again at each run. If the message opens in Outlook, save it once there.", true}
 )
