@@ -140,13 +140,26 @@ func (w *wire) secure(ctx context.Context, server backup.IMAPServer, roots *x509
 	if err != nil {
 		return err
 	}
-	c := tls.Client(w.conn, config)
+	c := tls.Client(&buffered{w.conn, bufio.NewReaderSize(w.conn, readBuffer)}, config)
 	if err := c.HandshakeContext(ctx); err != nil {
 		return &tlsError{err}
 	}
 	w.conn, w.br = c, bufio.NewReaderSize(c, 16<<10)
 	return nil
 }
+
+// readBuffer is what is taken from the network at once: servers send records of a
+// few KB, and a system call for each costs more than it brings.
+const readBuffer = 64 << 10
+
+// buffered is a connection that is read ahead.
+type buffered struct {
+	net.Conn
+	br *bufio.Reader
+}
+
+// Read implements net.Conn.
+func (b *buffered) Read(p []byte) (int, error) { return b.br.Read(p) }
 
 func (w *wire) startTLS(ctx context.Context, server backup.IMAPServer, roots *x509.CertPool) error {
 	if !w.caps["STARTTLS"] {

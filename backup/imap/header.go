@@ -108,7 +108,8 @@ func decode(s string) string {
 // fill reads header fields into s; what can't be read stays as it is written.
 func fill(s *engine.ItemState, raw []byte) {
 	// An error means that the rest is malformed: what was read counts.
-	h, _ := textproto.NewReader(bufio.NewReader(bytes.NewReader(append(raw, "\r\n\r\n"...)))).ReadMIMEHeader()
+	raw = append(raw, "\r\n\r\n"...)
+	h, _ := textproto.NewReader(bufio.NewReaderSize(bytes.NewReader(raw), min(len(raw), 4096))).ReadMIMEHeader()
 	s.Subject, s.From, s.To = decode(h.Get("Subject")), addresses(h.Get("From")), addresses(h.Get("To"))
 	s.InternetMessageID = strings.TrimSpace(h.Get("Message-Id"))
 	if at, err := mail.ParseDate(h.Get("Date")); err == nil && at.Year() > 0 && at.Year() < 10_000 {
