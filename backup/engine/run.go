@@ -108,6 +108,9 @@ func (r *run) addFolder(f *folder) {
 func (r *run) do(ctx context.Context) error {
 	ctx, r.cancel = context.WithCancel(ctx)
 	defer r.cancel()
+	if source, ok := r.job.Source.(Beginner); ok && r.head.Seq == 0 {
+		source.ExpectAll()
+	}
 	if err := r.listFolders(ctx); err != nil {
 		return err
 	}

@@ -45,6 +45,15 @@ type Expecter interface {
 	Expect(ctx context.Context, items []ItemState)
 }
 
+// Beginner is a Source that lists a mailbox in another way when nothing of it is
+// kept as yet.
+type Beginner interface {
+	Source
+	// ExpectAll says so: the Content of all items that Changes lists will be asked
+	// for, in about that order. It is called before the others.
+	ExpectAll()
+}
+
 // FolderChanges is what Folders returns.
 type FolderChanges struct {
 	// Full says that Folders lists all folders: one that is not there is deleted.

@@ -32,6 +32,7 @@ type batch struct {
 	folder   *folder
 	validity uint32
 	ids      map[goimap.UID]string
+	size     int64 // of all, as the server says
 	next     *batch
 
 	once  sync.Once
@@ -44,39 +45,75 @@ type readAhead struct {
 	mu      sync.Mutex
 	of      map[string]*batch
 	last    *batch
-	broken  int // batches in a row that broke
+	all     bool // everything that is listed is going to be asked for
+	broken  int  // batches in a row that broke
 	reading sync.WaitGroup
 	closed  bool
 }
 
-var _ engine.Expecter = (*Mailbox)(nil)
+var (
+	_ engine.Expecter = (*Mailbox)(nil)
+	_ engine.Beginner = (*Mailbox)(nil)
+)
+
+// ExpectAll implements engine.Beginner.
+func (m *Mailbox) ExpectAll() {
+	m.ahead.mu.Lock()
+	defer m.ahead.mu.Unlock()
+	m.ahead.all = true
+}
 
 // Expect implements engine.Expecter. A command for each message costs a round
 // trip, and a server twice the work.
 func (m *Mailbox) Expect(ctx context.Context, items []engine.ItemState) {
 	var b *batch
-	var size int64
 	for _, i := range items {
 		folderID, validity, uid, err := parseItemID(i.ID)
 		f, ok := m.folder(folderID)
-		if err != nil || !ok || i.Size <= 0 || i.Size > wholeUpTo {
+		if err != nil || !ok || !small(i) || m.ahead.has(i.ID) {
 			continue
 		}
-		if b == nil || b.folder != f || b.validity != validity || size+i.Size > batchBytes || len(b.ids) == batchMessages {
-			m.ahead.add(b)
-			b, size = &batch{ctx: ctx, folder: f, validity: validity, ids: map[goimap.UID]string{}, done: make(chan struct{})}, 0
+		if b == nil || b.folder != f || b.validity != validity || !b.room(i) {
+			m.ahead.addMany(b)
+			b = newBatch(ctx, f, validity)
 		}
-		b.ids[uid] = i.ID
-		size += i.Size
+		b.add(uid, i)
 	}
-	m.ahead.add(b)
+	m.ahead.addMany(b)
 }
 
-// add puts a batch behind the others, if it is worth one.
-func (a *readAhead) add(b *batch) {
-	if b == nil || len(b.ids) < 2 {
-		return
+// small says that a message may be read with others.
+func small(i engine.ItemState) bool { return i.Size > 0 && i.Size <= wholeUpTo }
+
+func newBatch(ctx context.Context, f *folder, validity uint32) *batch {
+	return &batch{ctx: ctx, folder: f, validity: validity, ids: map[goimap.UID]string{}, done: make(chan struct{})}
+}
+
+func (b *batch) room(i engine.ItemState) bool {
+	return b.size+i.Size <= batchBytes && len(b.ids) < batchMessages
+}
+
+func (b *batch) add(uid goimap.UID, i engine.ItemState) {
+	b.ids[uid] = i.ID
+	b.size += i.Size
+}
+
+// has says whether a message is in a batch already.
+func (a *readAhead) has(id string) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.of[id] != nil
+}
+
+// addMany puts a batch behind the others, if it is worth one.
+func (a *readAhead) addMany(b *batch) {
+	if b != nil && len(b.ids) > 1 {
+		a.add(b)
 	}
+}
+
+// add puts a batch behind the others.
+func (a *readAhead) add(b *batch) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.closed || a.broken >= maxBroken {
@@ -98,21 +135,28 @@ func (a *readAhead) add(b *batch) {
 // and the next are read.
 func (a *readAhead) start(m *Mailbox, id string) *batch {
 	a.mu.Lock()
-	defer a.mu.Unlock()
 	b := a.of[id]
-	if b == nil || a.closed {
-		return nil
-	}
 	delete(a.of, id)
-	if a.broken >= maxBroken {
-		return nil
+	a.mu.Unlock()
+	if b != nil {
+		a.read(m, b)
 	}
+	return b
+}
+
+// read sees to it that a batch and the next are read, unless that is of no use.
+func (a *readAhead) read(m *Mailbox, b *batch) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
 	for _, now := range []*batch{b, b.next} {
-		if now != nil {
+		switch {
+		case now == nil:
+		case len(now.ids) == 0, a.closed, a.broken >= maxBroken:
+			now.once.Do(func() { close(now.done) })
+		default:
 			now.once.Do(func() { a.reading.Go(func() { m.readBatch(now) }) })
 		}
 	}
-	return b
 }
 
 // expected returns the text of a message that was read with others.
@@ -162,8 +206,10 @@ func (s *session) texts(ids map[goimap.UID]string, into map[string][]byte) error
 		set.AddNum(uid)
 	}
 	cmd := s.Fetch(set, &goimap.FetchOptions{UID: true, BodySection: []*goimap.FetchItemBodySection{bodySection}})
+	room := int64(2 * batchBytes) // sizes may be wrong, but not by any amount
 	for msg := cmd.Next(); msg != nil; msg = cmd.Next() {
-		uid, text, err := readText(msg)
+		uid, text, err := readText(msg, room)
+		room -= int64(len(text))
 		if err == nil && text != nil { // a change of flags has none
 			if into[ids[uid]] != nil || ids[uid] == "" {
 				err = fmt.Errorf("message %d: %w", uid, errBatch)
@@ -171,8 +217,7 @@ func (s *session) texts(ids map[goimap.UID]string, into map[string][]byte) error
 			into[ids[uid]] = text
 		}
 		if err != nil {
-			_ = s.conn.Close() // or the rest would have to be read
-			_ = cmd.Close()
+			s.abandon(cmd, !errors.Is(err, errBatch))
 			return err
 		}
 	}
@@ -185,8 +230,9 @@ func (s *session) texts(ids map[goimap.UID]string, into map[string][]byte) error
 	return nil
 }
 
-// readText reads one message of an answer.
-func readText(msg *imapclient.FetchMessageData) (uid goimap.UID, text []byte, err error) {
+// readText reads one message of an answer, of at most as many bytes as there is
+// room for.
+func readText(msg *imapclient.FetchMessageData, room int64) (uid goimap.UID, text []byte, err error) {
 	for item := msg.Next(); item != nil; item = msg.Next() {
 		switch item := item.(type) {
 		case imapclient.FetchItemDataUID:
@@ -195,7 +241,7 @@ func readText(msg *imapclient.FetchMessageData) (uid goimap.UID, text []byte, er
 			if item.Literal == nil {
 				continue
 			}
-			if item.Literal.Size() > 2*batchBytes {
+			if item.Literal.Size() > room {
 				return 0, nil, errBatch
 			}
 			text = make([]byte, item.Literal.Size())

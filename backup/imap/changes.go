@@ -153,6 +153,9 @@ func (l *listing) exist(s *session) int {
 
 // whole lists all messages.
 func (l *listing) whole() error {
+	if l.m.ahead.expectsAll() {
+		return l.contents()
+	}
 	return l.headers(l.uids, true, nil)
 }
 
@@ -231,7 +234,7 @@ func (l *listing) compared(was cursor) error {
 // headers lists messages with their headers, and ends the listing.
 func (l *listing) headers(uids []goimap.UID, full bool, removed []string) error {
 	for part := range slices.Chunk(uids, headerPage) {
-		items, err := l.read(part)
+		items, err := l.read(part, withHeader)
 		if err != nil {
 			return err
 		}
@@ -239,31 +242,41 @@ func (l *listing) headers(uids []goimap.UID, full bool, removed []string) error 
 			return err
 		}
 	}
+	return l.end(full, removed)
+}
+
+// end ends the listing.
+func (l *listing) end(full bool, removed []string) error {
 	return l.yield(engine.Page{Removed: removed, Full: full, Cursor: newCursor(l.now, l.uids).text()})
 }
 
-// read reads headers. If one message breaks the answer, or the server refuses
-// it, the others are read without it, and it stands alone: its content tells
-// whether it can be read.
-func (l *listing) read(uids []goimap.UID) ([]engine.ItemState, error) {
+// What a listing asks of messages, with their headers and without.
+var (
+	withHeader = &goimap.FetchOptions{UID: true, Flags: true, InternalDate: true, RFC822Size: true,
+		BodySection: []*goimap.FetchItemBodySection{headerSection}}
+	withoutHeader = &goimap.FetchOptions{UID: true, Flags: true, InternalDate: true, RFC822Size: true}
+)
+
+// read reads what options ask for. If one message breaks the answer, or the server
+// refuses it, the others are read without it, and it stands alone: its content
+// tells whether it can be read.
+func (l *listing) read(uids []goimap.UID, options *goimap.FetchOptions) ([]engine.ItemState, error) {
 	found := make(map[goimap.UID]engine.ItemState, len(uids))
 	err := l.do(func(s *session) error {
 		if err := s.examine(l.folder.path, l.now.validity); err != nil {
 			return err
 		}
-		options := &goimap.FetchOptions{UID: true, Flags: true, InternalDate: true, RFC822Size: true,
-			BodySection: []*goimap.FetchItemBodySection{headerSection}}
 		return s.fetch(goimap.UIDSetNum(uids...), options, func(b *imapclient.FetchMessageBuffer) { found[b.UID] = l.state(b) })
 	})
 	switch {
 	case err != nil && (l.ctx.Err() != nil || errors.Is(err, errNotThere) || fatal(err)):
 		return nil, err
 	case err != nil && len(uids) > 1:
-		first, err := l.read(uids[:len(uids)/2])
+		first, err := l.read(uids[:len(uids)/2], options)
 		if err != nil {
 			return nil, err
 		}
-		second, err := l.read(uids[len(uids)/2:])
+		second, err := l.read(uids[len(uids)/2:], options)
 		return append(first, second...), err
 	}
 	items := make([]engine.ItemState, len(uids))
@@ -295,8 +308,7 @@ func (s *session) fetch(set goimap.UIDSet, options *goimap.FetchOptions, use fun
 	for msg := cmd.Next(); msg != nil; msg = cmd.Next() {
 		b, err := collect(msg)
 		if err != nil {
-			_ = s.conn.Close() // or the rest would have to be read
-			_ = cmd.Close()
+			s.abandon(cmd, true)
 			return err
 		}
 		if b.UID != 0 && set.Contains(b.UID) {

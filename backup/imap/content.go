@@ -195,6 +195,17 @@ func (b *body) end(err error) {
 	}
 	b.pool.drop(b.session)
 	if b.cmd != nil {
-		_ = b.cmd.Close() // the connection is closed; this frees who reads from it
+		b.session.abandon(b.cmd, b.err != nil)
 	}
+}
+
+// abandon ends a command whose answer broke, and its connection. Where reading a
+// text failed, the client goes on reading behind it: it has to end before the
+// command throws away what is left of the text, or both would read at once.
+func (s *session) abandon(cmd *imapclient.FetchCommand, failed bool) {
+	_ = s.conn.Close() // or the rest would have to be read
+	if failed {
+		<-s.Closed()
+	}
+	_ = cmd.Close()
 }

@@ -11,7 +11,8 @@
 // that a backup needs.
 //
 // New messages of up to 1 MiB are asked for by one command for many, and the next
-// are on their way while the last are stored. An answer that is not exactly what
+// are on their way while the last are stored. The first time, when all are new,
+// they are not asked for their headers before: a server opens each once. An answer that is not exactly what
 // was asked for counts for nothing: each of its messages is asked for alone.
 //
 // Folders are opened by EXAMINE and read by BODY.PEEK, so nothing is marked as

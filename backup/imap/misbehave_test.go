@@ -146,7 +146,11 @@ func TestBrokenContent(t *testing.T) {
 }
 
 func TestBrokenHeader(t *testing.T) {
-	f, b := imaptest.StartFake(t, 40), newBench(t)
+	f, b := imaptest.StartFake(t, 1), newBench(t)
+	b.whole(f, 1)
+	for n := range 39 {
+		f.Add("INBOX", fmt.Sprintf("Subject: late %d\r\n\r\n%d\r\n", n, n), "")
+	}
 	f.Fault = func(c *imaptest.FakeConn, verb, line string) bool {
 		if verb != "FETCH" || !strings.Contains(line, "HEADER.FIELDS") || !imaptest.Contains(strings.Fields(line)[3], 17) {
 			return false
@@ -274,22 +278,61 @@ func TestFoldersComeAndGo(t *testing.T) {
 func TestMessagesAreReadManyAtATime(t *testing.T) {
 	f, b := imaptest.StartFake(t, 250), newBench(t)
 	b.whole(f, 250)
-	count := func() (n int) {
-		for _, command := range f.Commands() {
-			if strings.Contains(command, "BODY.PEEK[]") {
-				n++
-			}
-		}
-		return n
-	}
-	if n := count(); n != 3 {
-		t.Errorf("%d commands for the text of 250 messages, want 3", n)
+	if texts, headers := asked(f); texts != 3 || headers != 0 {
+		t.Errorf("%d commands for the text of 250 messages and %d for their headers, want 3 and none", texts, headers)
 	}
 	for _, i := range b.items() {
 		n := strings.TrimPrefix(i.Subject, "Letter ")
 		if want := fmt.Sprintf("From: ada@example.org\r\nSubject: Letter %s\r\nMessage-ID: <%s@x>\r\n\r\nHello %s\r\n", n, n, n); string(b.text(i.ID)) != want {
 			t.Errorf("%s has the text %q, want %q", i.Subject, b.text(i.ID), want)
 		}
+	}
+}
+
+// asked counts the commands for texts and for headers since the last count.
+func asked(f *imaptest.Fake) (texts, headers int) {
+	for _, command := range f.Commands() {
+		switch {
+		case strings.Contains(command, "BODY.PEEK[]"):
+			texts++
+		case strings.Contains(command, "HEADER.FIELDS"):
+			headers++
+		}
+	}
+	return texts, headers
+}
+
+// TestInterruptedFirstRun lets a server go away during the first run: what was kept
+// is not asked for again, only listed.
+func TestInterruptedFirstRun(t *testing.T) {
+	f, b := imaptest.StartFake(t, 900), newBench(t)
+	var texts atomic.Int32
+	f.Fault = func(c *imaptest.FakeConn, verb, line string) bool {
+		if strings.Contains(line, "BODY.PEEK[]") {
+			texts.Add(1)
+		}
+		if texts.Load() <= 5 {
+			return false
+		}
+		c.Say("* BYE shutting down")
+		_ = c.Close()
+		return true
+	}
+	if _, err := b.from(f); backup.KindOf(err) != backup.ProblemUnavailable {
+		t.Fatalf("Backup: %v, want unavailable", err)
+	}
+	kept := len(b.items())
+	if kept < 300 || kept == 900 {
+		t.Fatalf("%d messages are kept of 900, of which 500 came", kept)
+	}
+	f.Fault = nil
+	f.Commands()
+	second := b.whole(f, 900)
+	if want := int64(900 - kept); second.Run.NewItems != want {
+		t.Errorf("second run: %d new, want %d", second.Run.NewItems, want)
+	}
+	if texts, headers := asked(f); headers != 4 || texts > (900-kept)/100+4 {
+		t.Errorf("second run: %d commands for headers, want 4; %d for the texts of %d messages", headers, texts, 900-kept)
 	}
 }
 

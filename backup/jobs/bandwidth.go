@@ -73,6 +73,13 @@ type limitedSource struct {
 	limit *rate.Limiter
 }
 
+// ExpectAll implements engine.Beginner, if the source does.
+func (s limitedSource) ExpectAll() {
+	if b, ok := s.Source.(engine.Beginner); ok {
+		b.ExpectAll()
+	}
+}
+
 // Expect implements engine.Expecter, if the source does: what is read ahead is at
 // most a little, and the next waits until that was paid for.
 func (s limitedSource) Expect(ctx context.Context, items []engine.ItemState) {
