@@ -261,3 +261,18 @@ func TestAnyTextIsKeptOrNotFound(t *testing.T) {
 		}
 	})
 }
+
+func TestADatabaseOfAnUnknownKindIsNoFile(t *testing.T) {
+	t.Chdir(t.TempDir())
+	st, err := store.Open(t.Context(), store.Config{URL: "mysql://db.example.org/holdfast", RootKey: bytes.Repeat([]byte("k"), 32)})
+	if err == nil {
+		st.Close()
+		t.Fatal("Open accepted it")
+	}
+	if !strings.Contains(err.Error(), "mysql://") || !strings.Contains(err.Error(), "name a SQLite file") {
+		t.Errorf("error = %q", err)
+	}
+	if _, err := os.Stat("mysql:"); err == nil {
+		t.Error("a folder was made of the address")
+	}
+}

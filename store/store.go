@@ -65,6 +65,8 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	open := s.openSQLite
 	if strings.HasPrefix(cfg.URL, "postgres://") || strings.HasPrefix(cfg.URL, "postgresql://") {
 		s.dialect, open = dialectPostgres, s.openPostgres
+	} else if scheme, _, ok := strings.Cut(cfg.URL, "://"); ok {
+		return nil, fmt.Errorf("-database begins with %s://, which Holdfast does not know: name a SQLite file or a postgres:// address", scheme)
 	}
 	if err := open(ctx, cfg.URL); err != nil {
 		return nil, err
@@ -157,6 +159,9 @@ func (s *Store) openError(where string, err error) error {
 	}
 	if e, ok := errors.AsType[*sqlite.Error](err); ok && (e.Code()&0xff == sqliteCorrupt || e.Code()&0xff == sqliteNotADB) {
 		return fmt.Errorf("%s is damaged or not a database of Holdfast: move it away, put a backup copy of it in its place and start again (%w)", where, err)
+	}
+	if e, ok := errors.AsType[*sqlite.Error](err); ok && e.Code()&0xff == sqliteFull {
+		return fmt.Errorf("the disk of %s is full: free some space and start again; Holdfast goes on where it stopped (%w)", where, err)
 	}
 	return fmt.Errorf("open %s: %w", where, err)
 }
