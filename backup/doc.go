@@ -44,6 +44,8 @@
 //     administrator gives it for restores, and it is given back after them.
 //   - Upkeep: work on an organization's repository: restore tests and checks.
 //   - Damage: something in the repository that is not what was written.
+//   - Rekey: everything of an organization is moved to new keys, and the old ones
+//     are destroyed, after they leaked. Rotation only begins new ones.
 //   - Copy: the repository once more, in another place; repair takes from it
 //     what is damaged.
 //   - Catalog: what is where in the repository, in the database; rebuild makes

@@ -13,11 +13,12 @@ const (
 	UpkeepData         UpkeepKind = "data"          // packs are hashed and opened, each when it is its turn
 	UpkeepAll          UpkeepKind = "all"           // every pack is opened and every message restored, on demand
 	UpkeepRepair       UpkeepKind = "repair"        // damaged objects are put back from the copy of the repository, or mended without, on demand
+	UpkeepRekey        UpkeepKind = "rekey"         // everything is moved to new keys, and the old ones are destroyed, on demand; it takes days
 	UpkeepRebuild      UpkeepKind = "rebuild"       // the catalog is made anew from the repository, on demand
 )
 
 // UpkeepKinds lists all of them in the order in which pages show them.
-var UpkeepKinds = []UpkeepKind{UpkeepProveItem, UpkeepProveMailbox, UpkeepStructure, UpkeepData, UpkeepAll, UpkeepRepair, UpkeepRebuild}
+var UpkeepKinds = []UpkeepKind{UpkeepProveItem, UpkeepProveMailbox, UpkeepStructure, UpkeepData, UpkeepAll, UpkeepRepair, UpkeepRekey, UpkeepRebuild}
 
 // UpkeepPlanned are the kinds that are done by themselves, with the time
 // between two of them.
@@ -66,6 +67,10 @@ type Upkeep struct {
 func (u Upkeep) Busy() bool {
 	return u.State == UpkeepRunning || u.State == UpkeepWaiting && !u.AskedAt.IsZero()
 }
+
+// Open says that it has begun and not ended: it waits, runs, or goes on by itself
+// at NextAt.
+func (u Upkeep) Open() bool { return u.Busy() || !u.NextAt.IsZero() }
 
 // DamageFate is what can be done about a damaged message without a copy of the
 // storage.

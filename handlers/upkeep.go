@@ -147,6 +147,31 @@ func (s *Server) rebuildNow(w http.ResponseWriter, r *http.Request) error {
 	return s.askUpkeep(w, r, backup.UpkeepRebuild, "The catalog of %s is made anew now. Until it is, its mailboxes show only in part.")
 }
 
+// rekeyNow begins new keys for an organization and has everything moved to them, or
+// has that go on now.
+func (s *Server) rekeyNow(w http.ResponseWriter, r *http.Request) error {
+	org, err := s.organization(r)
+	if err != nil {
+		return err
+	}
+	kinds, err := s.Store.Upkeeps(r.Context(), org.ID)
+	if err != nil {
+		return err
+	}
+	if kinds[backup.UpkeepRekey].Open() {
+		return s.askUpkeep(w, r, backup.UpkeepRekey, "The move of %s to new keys goes on now.")
+	}
+	path := "/partner/settings/storage/" + url.PathEscape(string(org.ID))
+	_, err = s.Store.BeginRekey(r.Context(), actor(r).Partner.ID, org.ID, actor(r))
+	if errors.Is(err, backup.ErrConflict) {
+		return s.redirect(w, r, path, "That is under way for "+org.Name+" already.")
+	}
+	if err != nil {
+		return err
+	}
+	return s.redirect(w, r, path, org.Name+" has new keys, and everything is moved to them now. Write a new recovery kit: the one you have opens nothing that is written from now on.")
+}
+
 // askUpkeep has work of a kind done for the organization that the address names.
 func (s *Server) askUpkeep(w http.ResponseWriter, r *http.Request, kind backup.UpkeepKind, flash string) error {
 	org, err := s.organization(r)

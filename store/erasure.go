@@ -262,9 +262,11 @@ func (s *Store) CertificateSeal(ctx context.Context, e backup.Erasure) ([]byte, 
 	return sealed, nil
 }
 
-// LastErased returns when keys of a mailbox were destroyed last, zero for never.
+// LastErased returns when keys of a mailbox, or older ones of an organization, were
+// destroyed last, zero for never.
 func (s *Store) LastErased(ctx context.Context) (time.Time, error) {
-	at, err := one(ctx, s.db, scanValue[int64], `SELECT coalesce(max(erased_at), 0) FROM erased_sources`)
+	at, err := one(ctx, s.db, scanValue[int64], `SELECT coalesce(max(at), 0) FROM (SELECT erased_at AS at FROM erased_sources
+		UNION ALL SELECT created_at FROM repository_keys WHERE source = '' AND epoch = $1) d`, secretsEpoch)
 	return moment(at), err
 }
 

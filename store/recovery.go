@@ -19,12 +19,14 @@ import (
 func (s *Store) Recovery(ctx context.Context) (backup.Recovery, error) {
 	return one(ctx, s.read, func(row scanner) (backup.Recovery, error) {
 		var r backup.Recovery
-		var kit, copied int64
+		var kit, keys, copied int64
 		var problem string
-		err := row.Scan(&r.Recipient, &kit, &copied, &r.CopiedBytes, &problem)
-		r.KitAt, r.CopiedAt, r.Problem = moment(kit), moment(copied), problemOf(problem)
+		err := row.Scan(&r.Recipient, &kit, &copied, &r.CopiedBytes, &problem, &keys)
+		r.KitAt, r.KeysAt, r.CopiedAt, r.Problem = moment(kit), moment(keys), moment(copied), problemOf(problem)
 		return r, err
-	}, `SELECT recipient, kit_at, copied_at, copied_bytes, problem FROM recovery WHERE id = 'main'`)
+	}, `SELECT recipient, kit_at, copied_at, copied_bytes, problem,
+			(SELECT coalesce(max(created_at), 0) FROM repository_keys WHERE source = '' AND epoch > 0)
+		FROM recovery WHERE id = 'main'`)
 }
 
 // SetRecoveryRecipient saves whom the copies of the database are encrypted for;

@@ -87,32 +87,7 @@ func keyPlace(org backup.OrgID, source string, epoch int) []byte {
 // written from now on is sealed under new keys. Old keys stay, since what was
 // written before still needs them. It returns the new epoch.
 func (s *Store) RotateKey(ctx context.Context, partner backup.PartnerID, org backup.OrgID, by backup.Actor) (int, error) {
-	if _, err := s.Organization(ctx, partner, org); err != nil {
-		return 0, err
-	}
-	if _, err := s.TenantKey(ctx, string(org), 0); err != nil && !errors.Is(err, repo.ErrNoKey) {
-		return 0, err // the first key has the secrets that all epochs share
-	}
-	epoch := 0
-	err := s.durably(ctx, func(tx *sql.Tx) error {
-		name, err := one(ctx, tx, scanValue[string], `SELECT name FROM organizations WHERE partner_id = $1 AND id = $2`+s.forUpdate(), partner, org)
-		if err != nil {
-			return err
-		}
-		if epoch, err = one(ctx, tx, scanValue[int], `SELECT coalesce(max(epoch), 0) + 1 FROM repository_keys WHERE org_id = $1 AND source = ''`, org); err != nil {
-			return fmt.Errorf("read key epoch: %w", err)
-		}
-		key := make([]byte, repositoryKeySize)
-		rand.Read(key)
-		sealed, err := s.seal(key, keyPlace(org, "", epoch))
-		if err != nil {
-			return err
-		}
-		if _, err := tx.ExecContext(ctx, `INSERT INTO repository_keys (org_id, source, epoch, key_sealed, created_at) VALUES ($1, '', $2, $3, $4)`,
-			org, epoch, sealed, millis(time.Now())); err != nil {
-			return fmt.Errorf("make repository key: %w", err)
-		}
+	return s.newEpoch(ctx, partner, org, func(tx *sql.Tx, name string, epoch int) error {
 		return s.record(ctx, tx, by, org, "key.rotate", name, fmt.Sprintf("epoch %d", epoch))
 	})
-	return epoch, err
 }

@@ -184,7 +184,7 @@ var activityNames = map[string]string{ //nolint:gosec // names of actions, one o
 	"acting.ask": "Asked for leave to act", "acting.grant": "Granted acting for a day", "acting.decline": "Declined acting", "organization.acting": "Changed who may act for the organization",
 	"acting.start": "Started acting for the organization", "acting.stop": "Stopped acting for the organization",
 	"connection.revert": "Sent the connection back to the backup administrator", "administrator.show": "Saw the backup administrator's password",
-	"key.rotate": "Began new keys of the repository", "upkeep.ask": "Asked for work on the repository",
+	"key.rotate": "Began new keys of the repository", "key.rekey": "Began to move to new keys of the repository", "key.destroy": "Destroyed old keys of the repository", "upkeep.ask": "Asked for work on the repository",
 	"connection.save": "Connected a provider", "imap.server": "Changed an IMAP server", "imap.accounts": "Added IMAP accounts", "imap.account": "Changed an IMAP account", "backup.add": "Added a backup",
 	"restore.start": "Started a restore", "restore.cancel": "Cancelled a restore", "restore.retry": "Tried a restore again", "restore.end": "A restore ended",
 	"restore.permission_given": "Gave the restore permission", "restore.permission_returned": "The restore permission was given back",

@@ -70,15 +70,18 @@ func (p Proven) trouble() string {
 var upkeepNames = map[backup.UpkeepKind]string{
 	backup.UpkeepProveItem: "Restore test of a message", backup.UpkeepProveMailbox: "Restore test of a mailbox",
 	backup.UpkeepStructure: "Check of the structure", backup.UpkeepData: "Check of the data", backup.UpkeepAll: "Check of everything",
-	backup.UpkeepRepair: "Repair", backup.UpkeepRebuild: "Rebuild of the catalog",
+	backup.UpkeepRepair: "Repair", backup.UpkeepRekey: "Move to new keys", backup.UpkeepRebuild: "Rebuild of the catalog",
 }
 
-// failedUpkeep are checks that could not be done, for people to read why. Repair
-// and rebuild are for whoever asked for them.
+// upkeepOnDemand are the kinds whose failures only those read who may ask for them.
+var upkeepOnDemand = []backup.UpkeepKind{backup.UpkeepRepair, backup.UpkeepRekey, backup.UpkeepRebuild}
+
+// failedUpkeep are checks that could not be done, for people to read why. What is
+// done on demand is for whoever asked for it.
 func failedUpkeep(list map[backup.UpkeepKind]backup.Upkeep) []backup.Upkeep {
 	var failed []backup.Upkeep
 	for _, kind := range backup.UpkeepKinds {
-		if u := list[kind]; u.State == backup.UpkeepFailed && !u.Problem.IsZero() && kind != backup.UpkeepRepair && kind != backup.UpkeepRebuild {
+		if u := list[kind]; u.State == backup.UpkeepFailed && !u.Problem.IsZero() && !slices.Contains(upkeepOnDemand, kind) {
 			failed = append(failed, u)
 		}
 	}
@@ -284,6 +287,25 @@ func repaired(u backup.Upkeep) string {
 	return plural(u.Counted, "object", "objects") + " put back or written anew"
 }
 
+// rekeys says that the organization moves to new keys, also between two times that
+// somebody works at it.
+func (o OrganizationChecks) rekeys() bool { return o.Upkeep[backup.UpkeepRekey].Open() }
+
+// rekeyed says how far a move to new keys has come, "" if nothing is to be said.
+func rekeyed(u backup.Upkeep) string {
+	switch {
+	case u.EndedAt.IsZero() || u.Busy() || u.State == backup.UpkeepFailed:
+		return ""
+	case u.NextAt.IsZero():
+		return "everything is under new keys, and the old ones are destroyed"
+	case u.Damaged > 0:
+		return plural(u.Damaged, "object is", "objects are") + " damaged and can't be moved: repair the storage first"
+	case u.Done < u.Total:
+		return thousands(u.Done) + " of " + plural(u.Total, "object is", "objects are") + " under the new keys alone; what is under the old ones is deleted two days after it was written anew"
+	}
+	return "nothing needs the old keys any more; what is left under them is locked, or waits for backups that began before"
+}
+
 // upkeepProgress says how far work is.
 func upkeepProgress(u backup.Upkeep) string {
 	switch {
@@ -291,6 +313,8 @@ func upkeepProgress(u backup.Upkeep) string {
 		return upkeepNames[u.Kind] + " starts as soon as a worker is free"
 	case u.Kind == backup.UpkeepRebuild && u.Total > 0:
 		return upkeepNames[u.Kind] + ": " + thousands(u.Done) + " of " + plural(u.Total, "mailbox", "mailboxes")
+	case u.Kind == backup.UpkeepRekey && u.Total > 0:
+		return upkeepNames[u.Kind] + ": " + thousands(u.Done) + " of " + plural(u.Total, "pack", "packs") + " written anew"
 	case u.Total > 0 && u.Done >= u.Total:
 		return upkeepNames[u.Kind] + ": " + thousands(u.Done) + " done, comparing messages"
 	case u.Total > 0:

@@ -36,6 +36,8 @@ func (goldenKeys) SourceKey(_ context.Context, tenant, source string, epoch int)
 	return key[:], nil
 }
 
+func (goldenKeys) Secrets(context.Context, string) ([]byte, error) { return nil, repo.ErrNoKey }
+
 // goldenHistory is what happens in a mailbox. A step may be added at the end for
 // a new format; those that are there stay as they are.
 func goldenHistory() []func(p *provider) {

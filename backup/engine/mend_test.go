@@ -12,6 +12,7 @@ import (
 	"holdfast/backup"
 	"holdfast/backup/engine"
 	"holdfast/backup/repo"
+	"holdfast/store"
 )
 
 // harms are what may happen to an object; nil deletes it.
@@ -25,8 +26,13 @@ var harms = map[string]func([]byte) []byte{
 
 // mendBench has three snapshots, the first of which expired, and a deletion log.
 func mendBench(t *testing.T) (*bench, *provider, *repo.Memory) {
+	st := openStore(t)
+	return mendBenchUnder(t, st, st)
+}
+
+func mendBenchUnder(t *testing.T, st *store.Store, keys repo.KeyStore) (*bench, *provider, *repo.Memory) {
 	storage := repo.NewMemory()
-	b, p := openBench(t, openStore(t), storage), newProvider()
+	b, p := openUnder(t, st, storage, keys), newProvider()
 	file := bytes.Repeat([]byte("a file that many have "), 5000)
 	for run := range 4 {
 		for i := range 4 {
@@ -58,19 +64,33 @@ var keyOf = regexp.MustCompile(`t/[^/ ]+/[dmcg]/[^ :]+`)
 func TestMendMatrix(t *testing.T) {
 	for _, kind := range []string{"d", "m", "c", "g"} {
 		for name, harm := range harms {
-			t.Run(kind+" "+name, func(t *testing.T) { mends(t, kind, harm) })
+			t.Run(kind+" "+name, func(t *testing.T) { mends(t, kind, harm, nil) })
 		}
 	}
 }
 
-func mends(t *testing.T, kind string, harm func([]byte) []byte) {
+func mends(t *testing.T, kind string, harm func([]byte) []byte, keys *agedKeys) {
 	t.Parallel()
-	b, p, storage := mendBench(t)
+	st, last := openStore(t), 0
+	var under repo.KeyStore = st
+	if keys != nil {
+		under = keys
+	}
+	b, p, storage := mendBenchUnder(t, st, under)
+	open := func() *bench { return openUnder(t, st, storage, under) }
+	if keys != nil { // in the middle of a rekey, what was moved and sealed anew is there twice
+		keys.to++
+		b.Catalog = listed{st}
+		if done, err := b.Rekey(t.Context(), org, ignore); err != nil || done.Packs == 0 || done.Old == 0 {
+			t.Fatalf("Rekey = %+v, %v", done, err)
+		}
+		last = len(keysBelow(t, storage, "t/"+string(org)+"/"+kind+"/")) - 1
+	}
 	before := map[int64]map[string]string{}
 	for _, seq := range must[[]int64](t)(b.store.SnapshotNumbers(t.Context(), org, mailbox)) {
 		before[seq] = b.image(seq)
 	}
-	key := keysBelow(t, storage, "t/"+string(org)+"/"+kind+"/")[0] // one by chance: the names of packs are random
+	key := keysBelow(t, storage, "t/"+string(org)+"/"+kind+"/")[last] // a pack by chance: their names are random
 	if harm == nil {
 		if err := storage.Delete(t.Context(), key); err != nil {
 			t.Fatal(err)
@@ -78,9 +98,9 @@ func mends(t *testing.T, kind string, harm func([]byte) []byte) {
 	} else {
 		storage.Set(key, harm(bytes.Clone(contentOf(t, storage, key))))
 	}
-	b = openBench(t, b.store, storage)
+	b = open()
 	lost := b.mend()
-	report, err := openBench(t, b.store, storage).Verify(t.Context(), org, true)
+	report, err := open().Verify(t.Context(), org, true)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -90,7 +110,7 @@ func mends(t *testing.T, kind string, harm func([]byte) []byte) {
 		}
 	}
 	for seq, want := range before {
-		got := openBench(t, b.store, storage).imageLeft(seq)
+		got := open().imageLeft(seq)
 		for id, text := range want {
 			if got[id] != text && !slices.ContainsFunc(lost, func(subject string) bool { return strings.Contains(text, subject) }) {
 				t.Errorf("%s: in snapshot %d %s came back as %.80s, want %.80s", key, seq, id, got[id], text)
@@ -98,14 +118,14 @@ func mends(t *testing.T, kind string, harm func([]byte) []byte) {
 		}
 	}
 	// The provider has it all: the next run brings it back.
-	b = openBench(t, b.store, storage)
+	b = open()
 	b.run(p)
 	b.settle(t)
-	report, err = openBench(t, b.store, storage).Verify(t.Context(), org, true)
+	report, err = open().Verify(t.Context(), org, true)
 	if err != nil || len(report.Damaged) > 0 {
 		t.Errorf("%s: after the next run Verify says %q, %v", key, report.Damaged, err)
 	}
-	again := openBench(t, b.store, storage)
+	again := open()
 	for seq, want := range before {
 		if got := again.image(seq); !maps.Equal(got, want) {
 			t.Errorf("%s: after the next run snapshot %d is not what it was", key, seq)

@@ -34,6 +34,8 @@ func (k epochKeys) SourceKey(_ context.Context, tenant, source string, epoch int
 	return h[:], nil
 }
 
+func (k epochKeys) Secrets(context.Context, string) ([]byte, error) { return nil, repo.ErrNoKey }
+
 // mortalStorage fails from its nth change on, as for a process that is killed
 // there. Under a lock nothing lasting is deleted.
 type mortalStorage struct {

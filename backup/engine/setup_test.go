@@ -51,8 +51,14 @@ func newBench(t testing.TB) *bench {
 
 func openBench(t testing.TB, st *store.Store, storage repo.Storage) *bench {
 	t.Helper()
+	return openUnder(t, st, storage, st)
+}
+
+// openUnder is openBench with other keys than the store's.
+func openUnder(t testing.TB, st *store.Store, storage repo.Storage, keys repo.KeyStore) *bench {
+	t.Helper()
 	w := &watched{Storage: storage}
-	r := must[*repo.Repository](t)(repo.Open(t.Context(), w, st, st, repo.Options{}))
+	r := must[*repo.Repository](t)(repo.Open(t.Context(), w, keys, st, repo.Options{}))
 	e := &engine.Engine{Repo: r, Catalog: st}
 	return &bench{Engine: e, t: t, store: st, storage: w, engine: e}
 }

@@ -52,6 +52,8 @@ type task struct {
 	report func(backup.Upkeep)
 	beaten time.Time
 	found  map[string]bool // what it found damaged, by name
+	failed string          // what people read of the last one, if it could not be done
+	again  time.Duration   // until it goes on, for work that is not planned; 0 if it ended
 }
 
 // finds counts what is damaged, once each, however often the work comes across it.
@@ -72,6 +74,7 @@ var works = map[backup.UpkeepKind]func(*task, context.Context) error{
 	backup.UpkeepData:         (*task).checkData,
 	backup.UpkeepAll:          (*task).checkAll,
 	backup.UpkeepRepair:       (*task).repair,
+	backup.UpkeepRekey:        (*task).rekey,
 	backup.UpkeepRebuild:      (*task).rebuild,
 }
 
@@ -100,14 +103,14 @@ func (r *Runner) Upkeep(ctx context.Context, org backup.OrgID, kind backup.Upkee
 		err := fmt.Errorf("%s waits until the catalog of organization %s is made anew: %w", kind, org, backup.ErrConflict)
 		return t.u, errors.Join(err, r.Store.PutBackUpkeep(ctx, org, kind))
 	}
-	t.u.Step = kinds[kind].Step
+	t.u.Step, t.failed = kinds[kind].Step, kinds[kind].Problem.Text
 	err = work(t, ctx)
 	save := context.WithoutCancel(ctx)
 	if ctx.Err() != nil {
 		return t.u, errors.Join(ctx.Err(), r.Store.PutBackUpkeep(save, org, kind))
 	}
 	t.u.EndedAt = time.Now()
-	t.u.NextAt = nextUpkeep(kind, t.u.EndedAt, err)
+	t.u.NextAt = t.nextAt(err)
 	switch {
 	case errors.Is(err, backup.ErrNotFound):
 		t.u.State = backup.UpkeepOK // there is nothing to look at
@@ -136,6 +139,17 @@ func (r *Runner) checkLimit() *rate.Limiter {
 		}
 	})
 	return r.checks
+}
+
+// nextAt says when work that ended is due again, zero for never.
+func (t *task) nextAt(err error) time.Time {
+	switch {
+	case t.u.Kind == backup.UpkeepRekey && err != nil && !errors.Is(err, backup.ErrNotFound):
+		return t.u.EndedAt.Add(upkeepAgain)
+	case t.again > 0:
+		return t.u.EndedAt.Add(t.again)
+	}
+	return nextUpkeep(t.u.Kind, t.u.EndedAt, err)
 }
 
 // nextUpkeep says when planned work is due again: spread over a tenth of its
@@ -176,6 +190,9 @@ func (w *schedule) upkeep(ctx context.Context, now time.Time) error {
 				return fmt.Errorf("queue %s of organization %s: %w", kind, org, err)
 			}
 		}
+	}
+	if err := w.rekeys(ctx, now); err != nil {
+		return err
 	}
 	lost, err := w.Store.LostUpkeep(ctx, now.Add(-upkeepLife))
 	if err != nil {

@@ -33,6 +33,8 @@ func (k keyStore) SourceKey(_ context.Context, tenant, source string, epoch int)
 	return h[:], nil
 }
 
+func (k keyStore) Secrets(context.Context, string) ([]byte, error) { return nil, repo.ErrNoKey }
+
 // box is a repository with its parts.
 type box struct {
 	*repo.Repository

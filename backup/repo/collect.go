@@ -89,6 +89,7 @@ type collector struct {
 	roots  map[string][]MetaID // of the commits that are kept, by source
 	over   []overCommit        // that can be deleted
 	plan   bool                // nothing is written or deleted
+	whole  bool                // packs are written anew with all that can be needed of them
 	worth  map[logPack]int64   // bytes of what is needed of packs that would be written anew
 	needed map[markID]bool     // what is needed, and whether a pack has it that is not condemned; nil if nothing expired
 	result Collection
@@ -400,7 +401,7 @@ func (k *collector) completeIndex(ctx context.Context) error {
 // they named is named elsewhere by now.
 func (k *collector) deleteCommits(ctx context.Context) error {
 	for _, c := range k.over {
-		switch err := k.storage.Delete(ctx, commitKey(k.tenant, c.source, c.seq)); {
+		switch err := k.deleteNumbered(ctx, k.tenant, commitKey(k.tenant, c.source, c.seq)); {
 		case errors.Is(err, ErrRetained):
 			k.result.Retained++
 		case err != nil && !errors.Is(err, ErrNotExist):

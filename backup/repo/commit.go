@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"iter"
-	"strconv"
 	"strings"
 	"time"
 )
@@ -77,12 +76,12 @@ func (w *Writer) Commit(ctx context.Context, c Commit) (Committed, error) {
 		return Committed{}, err
 	}
 	c.Packs, c.At = w.done, time.UnixMilli(c.At.UnixMilli()).UTC()
-	data, err := w.sealCommit(c)
+	data, err := w.sealCommit(c, false)
 	if err != nil {
 		return Committed{}, err
 	}
 	key := commitKey(w.tenant, w.source, c.Seq)
-	if err := put(ctx, w.r.storage, key, data); errors.Is(err, ErrExist) {
+	if err := w.r.putNumbered(ctx, w.tenant, key, data); errors.Is(err, ErrExist) {
 		return Committed{}, fmt.Errorf("%s: %w", key, ErrCommitExists)
 	} else if err != nil {
 		return Committed{}, fmt.Errorf("create commit: %w", err)
@@ -119,13 +118,17 @@ func infoKey(sourceKey, salt []byte) cipher.AEAD {
 	return newGCM(derive(sourceKey, salt, "commit info"))
 }
 
-func (w *Writer) sealCommit(c Commit) ([]byte, error) {
+// sealCommit seals a commit, whose Info may be sealed already.
+func (w *Writer) sealCommit(c Commit, sealedInfo bool) ([]byte, error) {
 	header := binary.BigEndian.AppendUint32([]byte(commitMagic), w.epoch)
 	salt := make([]byte, 16)
 	rand.Read(salt)
 	header = append(header, salt...)
 	bound := commitData(w.tenant, w.source, c.Seq, header)
-	info := infoKey(w.sourceKey, salt).Seal(nil, blobNonce(0), w.r.compress(nil, c.Info), bound)
+	info := c.Info
+	if !sealedInfo {
+		info = infoKey(w.sourceKey, salt).Seal(nil, blobNonce(0), w.r.compress(nil, c.Info), bound)
+	}
 	plain, err := encMode.Marshal(commitRecord{c.Seq, c.At.UnixMilli(), c.Root, c.Partial, info, c.Packs})
 	if err != nil {
 		return nil, fmt.Errorf("encode commit: %w", err)
@@ -152,20 +155,33 @@ func (r *Repository) Commit(ctx context.Context, tenant, source string, seq int6
 	if err := errors.Join(validName(tenant), validName(source)); err != nil {
 		return Commit{}, err
 	}
-	c, header, err := r.sealedCommit(ctx, tenant, source, seq)
+	data, key, err := r.getNumbered(ctx, tenant, commitKey(tenant, source, seq), maxCommit)
 	if err != nil {
 		return Commit{}, err
 	}
+	return r.wholeCommit(ctx, tenant, source, numbered{seq: seq, key: key}, data)
+}
+
+// wholeCommit opens a commit that was read.
+func (r *Repository) wholeCommit(ctx context.Context, tenant, source string, n numbered, data []byte) (Commit, error) {
+	c, header, err := r.openCommit(ctx, tenant, source, n, data)
+	if err != nil {
+		return Commit{}, err
+	}
+	return r.openInfo(ctx, tenant, source, n, c, header)
+}
+
+// openInfo opens the Info of a commit.
+func (r *Repository) openInfo(ctx context.Context, tenant, source string, n numbered, c Commit, header []byte) (Commit, error) {
 	sourceKey, err := r.keys.source(ctx, tenant, source, binary.BigEndian.Uint32(header[8:]))
 	if err != nil {
 		return Commit{}, err
 	}
-	key := commitKey(tenant, source, seq)
-	if c.Info, err = infoKey(sourceKey, header[12:]).Open(nil, blobNonce(0), c.Info, commitData(tenant, source, seq, header)); err != nil {
-		return Commit{}, damaged(key, "it does not open under the source's key")
+	if c.Info, err = infoKey(sourceKey, header[12:]).Open(nil, blobNonce(0), c.Info, commitData(tenant, source, n.seq, header)); err != nil {
+		return Commit{}, damaged(n.key, "it does not open under the source's key")
 	}
 	if c.Info, err = r.expand(c.Info); err != nil {
-		return Commit{}, damaged(key, "it can't be decompressed")
+		return Commit{}, damaged(n.key, "it can't be decompressed")
 	}
 	return c, nil
 }
@@ -173,17 +189,16 @@ func (r *Repository) Commit(ctx context.Context, tenant, source string, seq int6
 // sealedCommit reads a commit with the tenant's key only: its Info stays sealed.
 // It returns the commit's header too.
 func (r *Repository) sealedCommit(ctx context.Context, tenant, source string, seq int64) (Commit, []byte, error) {
-	key := commitKey(tenant, source, seq)
-	data, err := get(ctx, r.storage, key, 0, -1, maxCommit)
+	data, key, err := r.getNumbered(ctx, tenant, commitKey(tenant, source, seq), maxCommit)
 	if err != nil {
 		return Commit{}, nil, err
 	}
-	return r.openCommit(ctx, tenant, source, seq, data)
+	return r.openCommit(ctx, tenant, source, numbered{seq: seq, key: key}, data)
 }
 
 // openCommit is sealedCommit for bytes that were read.
-func (r *Repository) openCommit(ctx context.Context, tenant, source string, seq int64, data []byte) (Commit, []byte, error) {
-	key := commitKey(tenant, source, seq)
+func (r *Repository) openCommit(ctx context.Context, tenant, source string, n numbered, data []byte) (Commit, []byte, error) {
+	seq, key := n.seq, n.key
 	if len(data) < commitHeader+gcmOverhead || string(data[:8]) != commitMagic {
 		return Commit{}, nil, damaged(key, "it does not begin like a commit")
 	}
@@ -231,18 +246,22 @@ func (r *Repository) Commits(ctx context.Context, tenant, source string, after i
 			yield(Commit{}, err)
 			return
 		}
-		for e, err := range r.storage.List(ctx, commitPrefix(tenant, source)) {
-			if err != nil {
-				yield(Commit{}, fmt.Errorf("list commits: %w", err))
-				return
-			}
-			seq, err := strconv.ParseInt(strings.TrimPrefix(e.Key, commitPrefix(tenant, source)), 10, 64)
-			if err != nil || seq <= after || gone.Has(seq) {
+		list, err := r.listNumbered(ctx, commitPrefix(tenant, source))
+		if err != nil {
+			yield(Commit{}, fmt.Errorf("list commits: %w", err))
+			return
+		}
+		for _, n := range list {
+			if n.seq <= after || gone.Has(n.seq) {
 				continue
 			}
-			c, err := r.Commit(ctx, tenant, source, seq)
+			var c Commit
+			data, err := get(ctx, r.storage, n.key, 0, -1, maxCommit)
+			if err == nil {
+				c, err = r.wholeCommit(ctx, tenant, source, n, data)
+			}
 			if err != nil {
-				err = fmt.Errorf("commit %d of %s: %w", seq, source, err)
+				err = fmt.Errorf("commit %d of %s: %w", n.seq, source, err)
 			}
 			if !yield(c, err) {
 				return
@@ -276,7 +295,7 @@ func (r *Repository) names(ctx context.Context, prefix string) ([]string, error)
 
 // Objects reads what the packs of a commit hold from their footers, so that a
 // catalog can be made without reading content. Packs that may be deleted are
-// left out.
+// left out, and those that were written anew as a whole.
 func (r *Repository) Objects(ctx context.Context, tenant string, packs []Pack) ([]Object, error) {
 	log, err := r.currentLog(ctx, tenant)
 	if err != nil && !errors.Is(err, ErrDamaged) {
@@ -284,7 +303,7 @@ func (r *Repository) Objects(ctx context.Context, tenant string, packs []Pack) (
 	}
 	var list []Object
 	for _, p := range packs {
-		if log.released[logPack{p.ID, p.Kind}] {
+		if name := (logPack{p.ID, p.Kind}); log.released[name] || log.moved[name] {
 			continue
 		}
 		f, epoch, err := r.readFooter(ctx, tenant, p.Kind, p.ID)

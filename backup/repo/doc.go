@@ -12,6 +12,7 @@
 //	t/<tenant>/m/<2 hex>/<pack>    packs of metadata, so that listings and rebuilds never read content
 //	t/<tenant>/c/<source>/<seq>    commits: the restore points
 //	t/<tenant>/g/<seq>             deletion log: commits that expired; packs condemned, deleted and written anew
+//	….<epoch>                      one of the last two, sealed anew in an epoch of the keys; it takes its place
 //
 // Everything is written once, exclusively and durably, and never changed. A
 // commit is the only commit point: what it refers to is durable before it is
@@ -43,4 +44,11 @@
 // be found when the key of the source that brought them is gone. Identifiers are
 // HMACs under a secret of the tenant; nothing can be confirmed or shared over
 // tenants.
+//
+// The secrets for identifiers and for the keys of shared pieces come from the
+// first key and stay over all epochs, so that content is stored once. From the
+// second epoch on a shared piece is sealed under the tenant's key as well, so that
+// these secrets, and keys in older recipes, open nothing by themselves. Rekey moves
+// everything into the newest epoch; then the older keys open nothing that is
+// stored, and are destroyed but for those secrets.
 package repo

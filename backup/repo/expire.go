@@ -9,8 +9,6 @@ import (
 	"maps"
 	"math"
 	"slices"
-	"strconv"
-	"strings"
 )
 
 // Span is a range of snapshots, both ends included.
@@ -168,16 +166,14 @@ func (r *Repository) newest(ctx context.Context, tenant, source string) (int64, 
 
 // commitNumbers lists the commits of a source that are there, expired or not.
 func (r *Repository) commitNumbers(ctx context.Context, tenant, source string) ([]int64, error) {
-	var list []int64
-	for e, err := range r.storage.List(ctx, commitPrefix(tenant, source)) {
-		if err != nil {
-			return nil, fmt.Errorf("list commits: %w", err)
-		}
-		if seq, err := strconv.ParseInt(strings.TrimPrefix(e.Key, commitPrefix(tenant, source)), 10, 64); err == nil {
-			list = append(list, seq)
-		}
+	found, err := r.listNumbered(ctx, commitPrefix(tenant, source))
+	if err != nil {
+		return nil, fmt.Errorf("list commits: %w", err)
 	}
-	slices.Sort(list)
+	list := make([]int64, len(found))
+	for i, n := range found {
+		list[i] = n.seq
+	}
 	return list, nil
 }
 

@@ -26,12 +26,14 @@ type KeyStore interface {
 	TenantKey(ctx context.Context, tenant string, epoch int) ([]byte, error)
 	// SourceKey returns the 32-byte key of a source, made or refused likewise.
 	SourceKey(ctx context.Context, tenant, source string, epoch int) ([]byte, error)
+	// Secrets returns what SecretsOf made of a tenant's first key, if that was
+	// destroyed since; otherwise it is ErrNoKey.
+	Secrets(ctx context.Context, tenant string) ([]byte, error)
 }
 
 const keySize = 32
 
-// keyring caches keys: those of tenants for the life of a Repository, those of
-// sources for KeyLife, since another process may destroy them.
+// keyring caches keys for KeyLife, since another process may destroy them.
 type keyring struct {
 	store KeyStore
 	mu    sync.Mutex
@@ -40,23 +42,23 @@ type keyring struct {
 	derived map[string]secrets // of tenants
 }
 
-// KeyLife is how long a process uses the key of a source that it has read before
-// it asks for it again. Writers use theirs to their end.
+// KeyLife is how long a process uses a key that it has read before it asks for it
+// again. Writers use theirs to their end.
 const KeyLife = time.Minute
 
 type cachedKey struct {
 	key   []byte
-	until time.Time // zero for the life of the Repository
+	until time.Time
 }
 
 func newKeyring(store KeyStore) keyring { return keyring{store: store, keys: map[string]cachedKey{}} }
 
 func (k *keyring) tenant(ctx context.Context, tenant string, epoch uint32) ([]byte, error) {
-	return k.key(fmt.Sprintf("%s/%d", tenant, epoch), 0, func() ([]byte, error) { return k.store.TenantKey(ctx, tenant, int(epoch)) })
+	return k.key(fmt.Sprintf("%s/%d", tenant, epoch), func() ([]byte, error) { return k.store.TenantKey(ctx, tenant, int(epoch)) })
 }
 
 func (k *keyring) source(ctx context.Context, tenant, source string, epoch uint32) ([]byte, error) {
-	return k.key(fmt.Sprintf("%s/%s/%d", tenant, source, epoch), KeyLife, func() ([]byte, error) { return k.store.SourceKey(ctx, tenant, source, int(epoch)) })
+	return k.key(fmt.Sprintf("%s/%s/%d", tenant, source, epoch), func() ([]byte, error) { return k.store.SourceKey(ctx, tenant, source, int(epoch)) })
 }
 
 // forget drops the keys of a source, or, with "", of a tenant and all its sources.
@@ -70,10 +72,10 @@ func (k *keyring) forget(tenant, source string) {
 	maps.DeleteFunc(k.keys, func(name string, _ cachedKey) bool { return strings.HasPrefix(name, prefix) })
 }
 
-func (k *keyring) key(name string, life time.Duration, load func() ([]byte, error)) ([]byte, error) {
+func (k *keyring) key(name string, load func() ([]byte, error)) ([]byte, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if c, ok := k.keys[name]; ok && (c.until.IsZero() || time.Now().Before(c.until)) {
+	if c, ok := k.keys[name]; ok && time.Now().Before(c.until) {
 		return c.key, nil
 	}
 	delete(k.keys, name)
@@ -87,17 +89,21 @@ func (k *keyring) key(name string, life time.Duration, load func() ([]byte, erro
 	if len(key) != keySize {
 		return nil, fmt.Errorf("key %s has %d bytes, want %d", name, len(key), keySize)
 	}
-	c := cachedKey{key: key}
-	if life > 0 {
-		c.until = time.Now().Add(life)
-	}
-	k.keys[name] = c
+	k.keys[name] = cachedKey{key, time.Now().Add(KeyLife)}
 	return key, nil
 }
 
 // secrets are derived from a tenant's first key and stay over all epochs, so
-// that deduplication does.
+// that deduplication does. Who has them without keys opens nothing that was
+// written since the second epoch: identifiers are nowhere in the open, and shared
+// pieces are sealed under the tenant's key besides.
 type secrets struct{ id, convergence []byte }
+
+// SecretsOf returns what has to be kept of a tenant's first key when that is
+// destroyed: it opens nothing by itself, and does not lead back to the key.
+func SecretsOf(firstKey []byte) []byte {
+	return append(derive(firstKey, nil, "id"), derive(firstKey, nil, "conv")...)
+}
 
 func (k *keyring) secrets(ctx context.Context, tenant string) (secrets, error) {
 	k.mu.Lock()
@@ -106,11 +112,11 @@ func (k *keyring) secrets(ctx context.Context, tenant string) (secrets, error) {
 	if ok {
 		return s, nil
 	}
-	key, err := k.tenant(ctx, tenant, 0)
+	kept, err := k.keptSecrets(ctx, tenant)
 	if err != nil {
 		return secrets{}, err
 	}
-	s = secrets{derive(key, nil, "id"), derive(key, nil, "conv")}
+	s = secrets{kept[:keySize:keySize], kept[keySize:]}
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.derived == nil {
@@ -118,6 +124,28 @@ func (k *keyring) secrets(ctx context.Context, tenant string) (secrets, error) {
 	}
 	k.derived[tenant] = s
 	return s, nil
+}
+
+// keptSecrets are made of the first key, or were when that was destroyed.
+func (k *keyring) keptSecrets(ctx context.Context, tenant string) ([]byte, error) {
+	key, err := k.tenant(ctx, tenant, 0)
+	if err == nil {
+		return SecretsOf(key), nil
+	}
+	if !errors.Is(err, ErrDamaged) {
+		return nil, err
+	}
+	kept, missing := k.store.Secrets(ctx, tenant)
+	if errors.Is(missing, ErrNoKey) {
+		return nil, err
+	}
+	if missing == nil && len(kept) != 2*keySize {
+		missing = errors.New("they have another length")
+	}
+	if missing != nil {
+		return nil, fmt.Errorf("secrets of %s: %w", tenant, missing)
+	}
+	return kept, nil
 }
 
 // derive is HKDF-SHA-256 to a 32-byte key.

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strconv"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -73,15 +71,20 @@ func (r *Repository) lastingKeys(ctx context.Context, tenant string) ([]string, 
 			keys = append(keys, p.key(tenant))
 		}
 	}
-	for e, err := range r.storage.List(ctx, "t/"+tenant+"/c/") {
+	sources, err := r.Sources(ctx, tenant)
+	if err != nil {
+		return nil, err
+	}
+	for _, source := range sources {
+		commits, err := r.listNumbered(ctx, commitPrefix(tenant, source))
 		if err != nil {
 			return nil, fmt.Errorf("list commits: %w", err)
 		}
-		source, number, _ := strings.Cut(strings.TrimPrefix(e.Key, "t/"+tenant+"/c/"), "/")
-		if seq, err := strconv.ParseInt(number, 10, 64); err == nil && log.of(source).Has(seq) {
-			continue
+		for _, n := range commits {
+			if !log.of(source).Has(n.seq) {
+				keys = append(keys, n.key)
+			}
 		}
-		keys = append(keys, e.Key)
 	}
 	return keys, nil
 }
@@ -93,9 +96,18 @@ func (r *Repository) CommitLocked(ctx context.Context, tenant, source string, se
 	if !ok {
 		return false, nil
 	}
-	until, err := times.LockedUntil(ctx, commitKey(tenant, source, seq))
-	if errors.Is(err, ErrNotExist) {
-		return false, nil
+	keys, err := r.numberedKeys(ctx, tenant, commitKey(tenant, source, seq))
+	if err != nil {
+		return false, err
 	}
-	return until.After(time.Now()), err
+	for _, key := range keys {
+		until, err := times.LockedUntil(ctx, key)
+		if errors.Is(err, ErrNotExist) {
+			continue
+		}
+		if err != nil || until.After(time.Now()) {
+			return err == nil, err
+		}
+	}
+	return false, nil
 }

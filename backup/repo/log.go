@@ -8,8 +8,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strconv"
-	"strings"
 	"sync"
 	"time"
 )
@@ -41,8 +39,9 @@ type expired struct {
 	Erased bool   `cbor:"3,keyasint,omitempty"` // the key of the source is destroyed
 }
 
-// logRecord is an entry of the deletion log: magic ‖ salt ‖ the record, sealed
-// under the tenant's first key and bound to its place.
+// logRecord is an entry of the deletion log: magic ‖ key epoch ‖ salt ‖ the
+// record, sealed under the tenant's key and bound to its place. An entry of the
+// first epoch has another magic, and names no epoch.
 type logRecord struct {
 	At        int64     `cbor:"1,keyasint"`           // Unix milliseconds
 	Condemned []logPack `cbor:"2,keyasint,omitempty"` // found without anything that is needed for the first time
@@ -51,6 +50,7 @@ type logRecord struct {
 	Expired   []expired `cbor:"5,keyasint,omitempty"` // snapshots that are no longer kept
 	Adopted   []adopted `cbor:"6,keyasint,omitempty"` // packs that the log names from now on
 	Marked    bool      `cbor:"7,keyasint,omitempty"` // what only expired snapshots needed is condemned
+	Moved     bool      `cbor:"8,keyasint,omitempty"` // all that may be needed of the condemned is in the adopted
 }
 
 func (rec logRecord) empty() bool {
@@ -59,7 +59,9 @@ func (rec logRecord) empty() bool {
 
 const (
 	logMagic   = "HFGLOG01"
+	logMagic2  = "HFGLOG02"
 	logHeader  = 8 + 16
+	logHeader2 = 8 + 4 + 16
 	maxLog     = 4 << 20
 	maxLogPack = 20_000 // packs of each list in one entry
 )
@@ -75,27 +77,43 @@ func logData(tenant string, seq int64) []byte {
 	return binary.BigEndian.AppendUint64(b, uint64(seq)) //nolint:gosec // numbers count from 1
 }
 
-func sealLog(tenantKey []byte, tenant string, seq int64, rec logRecord) ([]byte, error) {
+// logEpoch is the epoch of the key that an entry is sealed under, and the length
+// of its header; 0 and 0 if it does not begin like one.
+func logEpoch(data []byte) (epoch uint32, header int) {
+	switch {
+	case len(data) >= logHeader+gcmOverhead && string(data[:8]) == logMagic:
+		return 0, logHeader
+	case len(data) >= logHeader2+gcmOverhead && string(data[:8]) == logMagic2:
+		return binary.BigEndian.Uint32(data[8:]), logHeader2
+	}
+	return 0, 0
+}
+
+func sealLog(tenantKey []byte, epoch uint32, tenant string, seq int64, rec logRecord) ([]byte, error) {
 	plain, err := encMode.Marshal(rec)
 	if err != nil {
 		return nil, fmt.Errorf("encode deletion log: %w", err)
 	}
-	if len(plain) > maxLog-logHeader-gcmOverhead {
+	if len(plain) > maxLog-logHeader2-gcmOverhead {
 		return nil, fmt.Errorf("entry of the deletion log of %d bytes: %w", len(plain), ErrTooLarge)
 	}
 	salt := make([]byte, 16)
 	rand.Read(salt)
 	data := append([]byte(logMagic), salt...)
+	if epoch > 0 {
+		data = append(binary.BigEndian.AppendUint32([]byte(logMagic2), epoch), salt...)
+	}
 	return newGCM(derive(tenantKey, salt, "deletion log")).Seal(data, blobNonce(0), plain, logData(tenant, seq)), nil
 }
 
 func openLog(tenantKey []byte, tenant string, seq int64, data []byte) (logRecord, error) {
 	var rec logRecord
 	key := logKey(tenant, seq)
-	if len(data) < logHeader+gcmOverhead || string(data[:8]) != logMagic {
+	_, header := logEpoch(data)
+	if header == 0 {
 		return rec, damaged(key, "it does not begin like an entry of the deletion log")
 	}
-	plain, err := newGCM(derive(tenantKey, data[8:logHeader], "deletion log")).Open(nil, blobNonce(0), data[logHeader:], logData(tenant, seq))
+	plain, err := newGCM(derive(tenantKey, data[header-16:header], "deletion log")).Open(nil, blobNonce(0), data[header:], logData(tenant, seq))
 	if err != nil {
 		return rec, damaged(key, "it does not open under the tenant's key")
 	}
@@ -121,6 +139,7 @@ type deletions struct {
 	adopted   map[logPack]adopted
 	expired   map[string]*expiry // by source
 	unmarked  bool               // snapshots expired after the last mark
+	moved     map[logPack]bool   // condemned, and all that may be needed of them is in adopted packs
 }
 
 // expiry is what is no longer kept of a source.
@@ -136,12 +155,13 @@ type timedSpan struct {
 }
 
 func newDeletions() deletions {
-	return deletions{condemned: map[logPack]time.Time{}, released: map[logPack]bool{}, apart: map[logPack]time.Time{}, adopted: map[logPack]adopted{}, expired: map[string]*expiry{}}
+	return deletions{condemned: map[logPack]time.Time{}, released: map[logPack]bool{}, apart: map[logPack]time.Time{}, adopted: map[logPack]adopted{}, moved: map[logPack]bool{}, expired: map[string]*expiry{}}
 }
 
 // clone returns a copy that can be changed.
 func (d deletions) clone() deletions {
-	d.condemned, d.released, d.apart, d.adopted, d.expired = maps.Clone(d.condemned), maps.Clone(d.released), maps.Clone(d.apart), maps.Clone(d.adopted), maps.Clone(d.expired)
+	d.condemned, d.released, d.apart, d.moved = maps.Clone(d.condemned), maps.Clone(d.released), maps.Clone(d.apart), maps.Clone(d.moved)
+	d.adopted, d.expired = maps.Clone(d.adopted), maps.Clone(d.expired)
 	for source, e := range d.expired {
 		d.expired[source] = &expiry{erased: e.erased, spans: slices.Clone(e.spans), waits: slices.Clone(e.waits)}
 	}
@@ -152,15 +172,20 @@ func (d *deletions) apply(seq int64, rec logRecord) {
 	d.seq = seq
 	for _, p := range rec.Condemned {
 		d.condemned[p] = time.UnixMilli(rec.At)
+		if rec.Moved {
+			d.moved[p] = true
+		}
 	}
 	for _, p := range rec.Spared {
 		delete(d.condemned, p)
+		delete(d.moved, p)
 	}
 	for _, p := range rec.Deleted {
 		if _, waited := d.condemned[p]; !waited && !d.released[p] {
 			d.apart[p] = time.UnixMilli(rec.At)
 		}
 		delete(d.condemned, p)
+		delete(d.moved, p)
 		delete(d.adopted, p)
 		d.released[p] = true
 	}
@@ -230,18 +255,27 @@ func (r *Repository) readLog(ctx context.Context, tenant string) (deletions, err
 // listedLog reads the entries of the deletion log that are listed.
 func (r *Repository) listedLog(ctx context.Context, tenant string) (deletions, error) {
 	d := newDeletions()
-	for e, err := range r.storage.List(ctx, logPrefix(tenant)) {
+	list, err := r.listNumbered(ctx, logPrefix(tenant))
+	if err != nil {
+		return d, fmt.Errorf("list the deletion log: %w", err)
+	}
+	for _, n := range list {
+		// One may be sealed anew while it is listed.
+		for d.seq+1 < n.seq {
+			if err := r.readEntry(ctx, tenant, d.seq+1, &d); errors.Is(err, ErrNotExist) {
+				return d, damaged(logKey(tenant, d.seq+1), "it is missing")
+			} else if err != nil {
+				return d, err
+			}
+		}
+		data, err := get(ctx, r.storage, n.key, 0, -1, maxLog)
+		if errors.Is(err, ErrNotExist) {
+			data, _, err = r.getNumbered(ctx, tenant, logKey(tenant, n.seq), maxLog)
+		}
 		if err != nil {
-			return d, fmt.Errorf("list the deletion log: %w", err)
+			return d, fmt.Errorf("read the deletion log: %w", err)
 		}
-		seq, err := strconv.ParseInt(strings.TrimPrefix(e.Key, logPrefix(tenant)), 10, 64)
-		if err != nil {
-			continue
-		}
-		if seq != d.seq+1 {
-			return d, damaged(logKey(tenant, d.seq+1), "it is missing")
-		}
-		if err := r.readEntry(ctx, tenant, seq, &d); err != nil {
+		if err := r.applyEntry(ctx, tenant, n.seq, data, &d); err != nil {
 			return d, err
 		}
 	}
@@ -249,20 +283,30 @@ func (r *Repository) listedLog(ctx context.Context, tenant string) (deletions, e
 }
 
 func (r *Repository) readEntry(ctx context.Context, tenant string, seq int64, d *deletions) error {
-	key, err := r.keys.tenant(ctx, tenant, 0)
-	if err != nil {
-		return err
-	}
-	data, err := get(ctx, r.storage, logKey(tenant, seq), 0, -1, maxLog)
+	data, _, err := r.getNumbered(ctx, tenant, logKey(tenant, seq), maxLog)
 	if err != nil {
 		return fmt.Errorf("read the deletion log: %w", err)
 	}
-	rec, err := openLog(key, tenant, seq, data)
+	return r.applyEntry(ctx, tenant, seq, data, d)
+}
+
+func (r *Repository) applyEntry(ctx context.Context, tenant string, seq int64, data []byte, d *deletions) error {
+	rec, err := r.openEntry(ctx, tenant, seq, data)
 	if err != nil {
 		return err
 	}
 	d.apply(seq, rec)
 	return nil
+}
+
+// openEntry opens an entry under the key that it names.
+func (r *Repository) openEntry(ctx context.Context, tenant string, seq int64, data []byte) (logRecord, error) {
+	epoch, _ := logEpoch(data)
+	key, err := r.keys.tenant(ctx, tenant, epoch)
+	if err != nil {
+		return logRecord{}, err
+	}
+	return openLog(key, tenant, seq, data)
 }
 
 // logCache keeps what the logs said, since entries never change.
@@ -288,7 +332,7 @@ func (r *Repository) currentLog(ctx context.Context, tenant string) (deletions, 
 	for changed := false; ; changed = true {
 		next := d
 		if !changed {
-			if _, err := r.storage.Stat(ctx, logKey(tenant, d.seq+1)); errors.Is(err, ErrNotExist) {
+			if more, err := r.hasNumbered(ctx, tenant, logKey(tenant, d.seq+1)); err == nil && !more {
 				return d, nil
 			}
 			next = d.clone()
@@ -318,16 +362,16 @@ func (r *Repository) keepLog(tenant string, d deletions) {
 
 // appendLog writes the next entry. Who comes second gets ErrCollecting.
 func (r *Repository) appendLog(ctx context.Context, tenant string, seq int64, rec logRecord) error {
-	key, err := r.keys.tenant(ctx, tenant, 0)
-	if err != nil {
-		return err
-	}
 	rec.At = time.Now().UnixMilli()
-	data, err := sealLog(key, tenant, seq, rec)
+	epoch, err := r.newestEpoch(ctx, tenant)
 	if err != nil {
 		return err
 	}
-	if err := put(ctx, r.storage, logKey(tenant, seq), data); errors.Is(err, ErrExist) {
+	data, err := r.sealEntry(ctx, tenant, epoch, seq, rec)
+	if err != nil {
+		return err
+	}
+	if err := r.putNumbered(ctx, tenant, logKey(tenant, seq), data); errors.Is(err, ErrExist) {
 		return ErrCollecting
 	} else if err != nil {
 		return fmt.Errorf("append to the deletion log: %w", err)
@@ -336,6 +380,15 @@ func (r *Repository) appendLog(ctx context.Context, tenant string, seq int64, re
 		return r.ledger.SawLog(context.WithoutCancel(ctx), tenant, seq)
 	}
 	return nil
+}
+
+// sealEntry seals an entry under the tenant's key of an epoch.
+func (r *Repository) sealEntry(ctx context.Context, tenant string, epoch uint32, seq int64, rec logRecord) ([]byte, error) {
+	key, err := r.keys.tenant(ctx, tenant, epoch)
+	if err != nil {
+		return nil, err
+	}
+	return sealLog(key, epoch, tenant, seq, rec)
 }
 
 // VerifyLog returns an error that wraps ErrDamaged and names the entry if the

@@ -16,7 +16,7 @@ type markID [16]byte
 // since that was done last and nothing waits. It says whether the log has to
 // hear of it.
 func (k *collector) mark(ctx context.Context) (bool, error) {
-	if len(k.log.expired) == 0 {
+	if len(k.log.expired) == 0 && len(k.log.moved) == 0 {
 		return false, nil // every commit is kept, and with it all that it names
 	}
 	waits := false

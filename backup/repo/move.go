@@ -10,8 +10,8 @@ import (
 const maxMove = 2 << 30
 
 // move writes what is needed of packs anew, and condemns them. Shared pieces
-// keep their ciphertext, which is bound to their identifiers only; what belongs
-// to a source is sealed again. A pack that can't be read stays as it is.
+// keep what is sealed under their own keys, which is bound to their identifiers
+// only; what belongs to a source is sealed again. A pack that can't be read stays as it is.
 func (k *collector) move(ctx context.Context, packs []logPack, rec *logRecord) ([]Object, error) {
 	writers := map[string]*Writer{}
 	defer func() {
@@ -46,6 +46,12 @@ func (k *collector) move(ctx context.Context, packs []logPack, rec *logRecord) (
 		k.condemn(p, rec)
 		k.result.Moved++
 	}
+	return k.flushMoved(ctx, writers, rec)
+}
+
+// flushMoved makes what was written anew durable, has the log name it, and returns
+// its objects.
+func (k *collector) flushMoved(ctx context.Context, writers map[string]*Writer, rec *logRecord) ([]Object, error) {
 	var objects []Object
 	for source, w := range writers {
 		w.life.Lock()
@@ -69,7 +75,7 @@ type movedBlob struct {
 	footerBlob
 	pieces []footerPiece // those that are needed
 	at     Location
-	data   []byte // sealed if it is a shared piece, otherwise opened
+	data   []byte // sealed under its own key if it is a shared piece, otherwise opened
 }
 
 // movePack reads all that is needed of a pack first, so that it is written as a
@@ -83,7 +89,7 @@ func (k *collector) movePack(ctx context.Context, p logPack, writers map[string]
 	for number, b := range f.Blobs {
 		m := movedBlob{number: uint32(number), footerBlob: b} //nolint:gosec // bounded by the footer's length
 		for _, piece := range b.Pieces {
-			if _, needed := k.needed[markID(piece.ID[:16])]; needed {
+			if k.moves(f.Source, b.Type, piece.ID) {
 				m.pieces = append(m.pieces, piece)
 			}
 		}
@@ -91,8 +97,8 @@ func (k *collector) movePack(ctx context.Context, p logPack, writers map[string]
 			continue
 		}
 		m.at = b.locations(p.ID, p.Kind, epoch, m.number)[0]
-		if b.Type == blobShared {
-			_, m.data, err = k.readBlob(ctx, k.tenant, m.at)
+		if holdsShared(b.Type) {
+			m.data, err = k.readInner(ctx, k.tenant, m.at)
 		} else {
 			m.data, err = k.openBlob(ctx, k.tenant, f.Source, m.at)
 		}
@@ -100,6 +106,9 @@ func (k *collector) movePack(ctx context.Context, p logPack, writers map[string]
 			return err
 		}
 		list = append(list, m)
+	}
+	if len(list) == 0 {
+		return nil
 	}
 	w := writers[f.Source]
 	if w == nil {
@@ -114,6 +123,15 @@ func (k *collector) movePack(ctx context.Context, p logPack, writers map[string]
 		}
 	}
 	return nil
+}
+
+// moves says whether a piece of a pack is written anew.
+func (k *collector) moves(source string, blob byte, id PieceID) bool {
+	if k.whole {
+		return holdsShared(blob) || !k.log.of(source).Erased
+	}
+	_, needed := k.needed[markID(id[:16])]
+	return needed
 }
 
 // mover returns a writer for packs of a source that no commit will name. That
@@ -137,7 +155,7 @@ func (k *collector) mover(ctx context.Context, source string) (*Writer, error) {
 
 // moveBlob writes what is needed of a blob to the packs of w.
 func (w *Writer) moveBlob(ctx context.Context, m movedBlob) error {
-	if m.Type == blobShared {
+	if holdsShared(m.Type) {
 		return w.append(ctx, &w.data, func(p *packWriter) ([]Location, error) { return p.addSealed(m.data, m.pieces[0]) }, m.pieces)
 	}
 	if w.sourceKey == nil {

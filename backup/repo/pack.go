@@ -42,7 +42,14 @@ const (
 	blobShared byte = 2 // one shared piece, under a key of its own
 	blobMeta   byte = 3 // metadata blobs of a source, under the source's key
 	blobFooter byte = 4 // under the tenant's key
+	blobInner  byte = 5 // one shared piece, under a key of its own and then under the tenant's
 )
+
+// holdsShared says that a blob of a type is a shared piece. Keys of shared pieces
+// are made from their content and a secret that stays over all epochs. So from
+// the second epoch on they are sealed once more: who has that secret, or keys
+// from older recipes, opens nothing that was written since.
+func holdsShared(kind byte) bool { return kind == blobShared || kind == blobInner }
 
 // footer says what a pack holds.
 type footer struct {
@@ -85,15 +92,16 @@ func must[T any](v T, err error) T {
 
 // packWriter writes one pack. It is not safe for concurrent use.
 type packWriter struct {
-	tenant string
-	id     PackID
-	kind   PackKind
-	epoch  uint32
-	upload Upload
-	sum    hash.Hash
-	offset int64
-	footer footer
-	pieces int
+	tenant    string
+	tenantKey []byte
+	id        PackID
+	kind      PackKind
+	epoch     uint32
+	upload    Upload
+	sum       hash.Hash
+	offset    int64
+	footer    footer
+	pieces    int
 }
 
 // maxPackPieces closes a pack, so that its footer stays below maxFooter.
@@ -104,8 +112,8 @@ func (p *packWriter) full(target int) bool {
 	return p.offset >= int64(target) || p.pieces >= maxPackPieces
 }
 
-func newPackWriter(ctx context.Context, s Storage, tenant, source string, kind PackKind, epoch uint32) (*packWriter, error) {
-	p := &packWriter{tenant: tenant, id: newPackID(), kind: kind, epoch: epoch, sum: sha256.New(), footer: footer{Source: source}}
+func newPackWriter(ctx context.Context, s Storage, tenant, source string, kind PackKind, epoch uint32, tenantKey []byte) (*packWriter, error) {
+	p := &packWriter{tenant: tenant, tenantKey: tenantKey, id: newPackID(), kind: kind, epoch: epoch, sum: sha256.New(), footer: footer{Source: source}}
 	var err error
 	if p.upload, err = s.Create(ctx, packKey(tenant, kind, p.id)); err != nil {
 		return nil, fmt.Errorf("begin pack: %w", err)
@@ -146,21 +154,26 @@ func (p *packWriter) add(kind byte, key, payload []byte, pieces []footerPiece) (
 
 // addShared seals a compressed shared piece under its own key and appends it.
 func (p *packWriter) addShared(key, payload []byte, piece footerPiece) ([]Location, error) {
-	length := nonceSize + len(payload) + gcmOverhead
-	buf := takeBuffer(frameSize + length)
+	buf := takeBuffer(nonceSize + len(payload) + gcmOverhead)
 	defer giveBuffer(buf)
-	out := append(*buf, newFrame(blobShared, length, uint32(len(p.footer.Blobs)))...) //nolint:gosec // at most maxPackPieces
 	nonce := make([]byte, nonceSize)
 	rand.Read(nonce)
-	out = newGCM(key).Seal(append(out, nonce...), nonce, payload, sharedData(p.tenant, piece.ID))
-	return p.append(blobShared, out, []footerPiece{piece})
+	return p.addSealed(newGCM(key).Seal(append(*buf, nonce...), nonce, payload, sharedData(p.tenant, piece.ID)), piece)
 }
 
-// addSealed appends a shared piece as another pack has it: sealed, with its
+// addSealed appends a shared piece that is sealed under its own key, with its
 // nonce before it.
 func (p *packWriter) addSealed(sealed []byte, piece footerPiece) ([]Location, error) {
-	out := append(newFrame(blobShared, len(sealed), uint32(len(p.footer.Blobs))), sealed...) //nolint:gosec // at most maxPackPieces
-	return p.append(blobShared, out, []footerPiece{piece})
+	number := uint32(len(p.footer.Blobs)) //nolint:gosec // at most maxPackPieces
+	buf := takeBuffer(frameSize + len(sealed) + gcmOverhead)
+	defer giveBuffer(buf)
+	if p.epoch == 0 {
+		out := append(append(*buf, newFrame(blobShared, len(sealed), number)...), sealed...)
+		return p.append(blobShared, out, []footerPiece{piece})
+	}
+	out := append(*buf, newFrame(blobInner, len(sealed)+gcmOverhead, number)...)
+	out = newGCM(blobKey(p.tenantKey, p.id, blobInner, number)).Seal(out, blobNonce(number), sealed, blobData(p.tenant, p.id, p.epoch, out))
+	return p.append(blobInner, out, []footerPiece{piece})
 }
 
 // append writes a sealed blob with its frame.
@@ -189,7 +202,7 @@ func (b footerBlob) locations(pack PackID, kind PackKind, epoch, number uint32) 
 }
 
 // close writes the footer under the tenant's key and makes the pack durable.
-func (p *packWriter) close(ctx context.Context, tenantKey []byte) (Pack, error) {
+func (p *packWriter) close(ctx context.Context) (Pack, error) {
 	plain, err := encMode.Marshal(p.footer)
 	if err != nil {
 		return Pack{}, fmt.Errorf("encode footer: %w", err)
@@ -199,7 +212,7 @@ func (p *packWriter) close(ctx context.Context, tenantKey []byte) (Pack, error) 
 	}
 	number := uint32(len(p.footer.Blobs)) //nolint:gosec // at most maxPackPieces
 	frame := newFrame(blobFooter, len(plain)+gcmOverhead, number)
-	sealed := newGCM(blobKey(tenantKey, p.id, blobFooter, number)).Seal(nil, blobNonce(number), plain, blobData(p.tenant, p.id, p.epoch, frame))
+	sealed := newGCM(blobKey(p.tenantKey, p.id, blobFooter, number)).Seal(nil, blobNonce(number), plain, blobData(p.tenant, p.id, p.epoch, frame))
 	end := binary.BigEndian.AppendUint32(nil, uint32(frameSize+len(sealed))) //nolint:gosec // at most maxFooter
 	for _, b := range [][]byte{frame, sealed, append(end, endMagic...)} {
 		if err := p.write(b); err != nil {

@@ -75,7 +75,11 @@ func (p *copyPruner) do(ctx context.Context) (err error) {
 	if len(p.log.released) == 0 && len(p.log.expired) == 0 {
 		return nil
 	}
-	if err := p.sameLog(ctx); err != nil {
+	entries, err := p.listNumbered(ctx, logPrefix(p.tenant))
+	if err != nil {
+		return fmt.Errorf("list the deletion log: %w", err)
+	}
+	if err := p.sameLog(ctx, entries); err != nil {
 		return err
 	}
 	if p.packs, err = p.listPacks(ctx, p.tenant); err != nil {
@@ -99,14 +103,17 @@ func (p *copyPruner) do(ctx context.Context) (err error) {
 			p.did.Freed += size
 		}
 	}
-	return p.commits(ctx)
+	if err := p.commits(ctx); err != nil {
+		return err
+	}
+	return p.older(ctx, entries)
 }
 
 // sameLog compares the log with the repository's: where that was written anew, it
 // may need again what this one released.
-func (p *copyPruner) sameLog(ctx context.Context) error {
-	for seq := int64(1); seq <= p.log.seq; seq++ {
-		key := logKey(p.tenant, seq)
+func (p *copyPruner) sameLog(ctx context.Context, entries []numbered) error {
+	for _, n := range entries {
+		key := n.key
 		theirs, err := get(ctx, p.from, key, 0, -1, maxLog)
 		if err != nil {
 			return fmt.Errorf("compare the deletion logs: %s: %w", key, err)
@@ -172,14 +179,65 @@ func (p *copyPruner) commits(ctx context.Context) error {
 		}) {
 			continue
 		}
-		key := commitKey(p.tenant, c.source, c.seq)
+		keys, err := p.numberedKeys(ctx, p.tenant, commitKey(p.tenant, c.source, c.seq))
+		if err != nil {
+			return err
+		}
+		if err := p.unlisted(ctx, keys); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// unlisted deletes a commit or an entry of the log, by the keys that it has or may
+// have, of which the repository has none any more.
+func (p *copyPruner) unlisted(ctx context.Context, keys []string) error {
+	for _, key := range keys {
 		if _, err := p.from.Stat(ctx, key); err == nil {
-			continue
+			return nil
 		} else if !errors.Is(err, ErrNotExist) {
 			return err
 		}
+	}
+	for _, key := range keys {
+		if _, err := p.storage.Stat(ctx, key); errors.Is(err, ErrNotExist) {
+			continue
+		}
 		if _, err := p.remove(ctx, key); err != nil {
 			return err
+		}
+	}
+	return nil
+}
+
+// older deletes commits and entries of the log that were sealed anew, where the
+// repository has only those that take their place.
+func (p *copyPruner) older(ctx context.Context, entries []numbered) error {
+	sources, err := p.Sources(ctx, p.tenant)
+	if err != nil {
+		return err
+	}
+	for _, source := range sources {
+		commits, err := p.listNumbered(ctx, commitPrefix(p.tenant, source))
+		if err != nil {
+			return fmt.Errorf("list commits: %w", err)
+		}
+		entries = append(entries, commits...)
+	}
+	for _, n := range entries {
+		if len(n.older) == 0 {
+			continue
+		}
+		if _, err := p.from.Stat(ctx, n.key); errors.Is(err, ErrNotExist) {
+			continue // what takes their place is not there: that may be an accident
+		} else if err != nil {
+			return err
+		}
+		for _, key := range n.older {
+			if err := p.unlisted(ctx, []string{key}); err != nil {
+				return err
+			}
 		}
 	}
 	return nil

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 )
 
@@ -118,17 +117,17 @@ func (p *putBack) checkPack(_ context.Context, key string, data []byte) error {
 // checkSealed opens a commit or an entry of the deletion log.
 func (p *putBack) checkSealed(ctx context.Context, key string, data []byte) error {
 	part := strings.Split(key, "/")
-	seq, err := strconv.ParseInt(part[len(part)-1], 10, 64)
+	seq, epoch, ok := parseNumbered("", part[len(part)-1])
+	as := func(name string) bool {
+		return key == name && epoch == 0 || epoch > 0 && key == renewedKey(name, epoch)
+	}
 	switch {
-	case err != nil:
-	case len(part) == 5 && key == commitKey(p.tenant, part[3], seq):
-		_, _, err := p.openCommit(ctx, p.tenant, part[3], seq, data)
+	case !ok:
+	case len(part) == 5 && as(commitKey(p.tenant, part[3], seq)):
+		_, _, err := p.openCommit(ctx, p.tenant, part[3], numbered{seq: seq, key: key}, data)
 		return err
-	case key == logKey(p.tenant, seq):
-		tenantKey, err := p.keys.tenant(ctx, p.tenant, 0)
-		if err == nil {
-			_, err = openLog(tenantKey, p.tenant, seq, data)
-		}
+	case as(logKey(p.tenant, seq)):
+		_, err := p.openEntry(ctx, p.tenant, seq, data)
 		return err
 	}
 	return damaged(key, "it is no object of this organization")

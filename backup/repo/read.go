@@ -125,11 +125,37 @@ func (r *Repository) readShared(ctx context.Context, tenant string, p SharedPiec
 }
 
 func (r *Repository) openShared(ctx context.Context, tenant string, p SharedPiece, at Location) ([]byte, error) {
-	_, sealed, err := r.readBlob(ctx, tenant, at)
+	sealed, err := r.readInner(ctx, tenant, at)
 	if err != nil {
 		return nil, err
 	}
 	return r.unsealShared(ctx, room{}, tenant, p, at, sealed)
+}
+
+// readInner reads a shared piece as it is sealed under its own key.
+func (r *Repository) readInner(ctx context.Context, tenant string, at Location) ([]byte, error) {
+	frame, sealed, err := r.readBlob(ctx, tenant, at)
+	if err != nil {
+		return nil, err
+	}
+	return r.inner(ctx, sealed[:0], tenant, at, frame, sealed)
+}
+
+// inner opens what is around a shared piece that is sealed under its own key, if
+// there is something, to dst, which may be the sealed bytes.
+func (r *Repository) inner(ctx context.Context, dst []byte, tenant string, at Location, frame, sealed []byte) ([]byte, error) {
+	if at.Type != blobInner {
+		return sealed, nil
+	}
+	key, err := r.keys.tenant(ctx, tenant, at.Epoch)
+	if err != nil {
+		return nil, err
+	}
+	data, err := newGCM(blobKey(key, at.Pack, at.Type, at.Blob)).Open(dst, blobNonce(at.Blob), sealed, blobData(tenant, at.Pack, at.Epoch, frame))
+	if err != nil {
+		return nil, damaged(packKey(tenant, at.Kind, at.Pack), fmt.Sprintf("blob %d does not open under the tenant's key", at.Blob))
+	}
+	return data, nil
 }
 
 // unsealShared opens a sealed shared piece and checks that it is the one, in

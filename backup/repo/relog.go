@@ -26,7 +26,12 @@ func (r *Repository) Relog(ctx context.Context, tenant string, gone []Expired, o
 		for _, g := range gone {
 			rec.Expired = append(rec.Expired, expired(g))
 		}
-		err = r.storage.Delete(ctx, logKey(tenant, log.seq+1))
+		// The one that counts: if it was sealed anew, the first may be whole.
+		_, key, err := r.getNumbered(ctx, tenant, logKey(tenant, log.seq+1), maxLog)
+		if err != nil && !isDamage(err) {
+			return n, fmt.Errorf("read an entry of the deletion log: %w", err)
+		}
+		err = r.storage.Delete(ctx, key)
 		if err != nil && !errors.Is(err, ErrNotExist) {
 			return n, fmt.Errorf("replace an entry of the deletion log: %w", err)
 		}
@@ -200,12 +205,12 @@ func (w *Writer) Recommit(ctx context.Context, c Commit, old []Pack) (Committed,
 			c.Packs = append(c.Packs, p)
 		}
 	}
-	data, err := w.sealCommit(c)
+	data, err := w.sealCommit(c, false)
 	if err != nil {
 		return Committed{}, err
 	}
 	key := commitKey(w.tenant, w.source, c.Seq)
-	if err := w.r.storage.Delete(ctx, key); errors.Is(err, ErrRetained) {
+	if err := w.r.deleteNumbered(ctx, w.tenant, key); errors.Is(err, ErrRetained) {
 		return Committed{Objects: append(w.data.objects, w.meta.objects...)}, errors.Join(fmt.Errorf("replace %s: %w", key, err), w.adopt(ctx))
 	} else if err != nil && !errors.Is(err, ErrNotExist) {
 		return Committed{}, fmt.Errorf("replace %s: %w", key, err)
@@ -257,7 +262,7 @@ func (r *Repository) DropExpired(ctx context.Context, tenant, source string, seq
 	if _, _, err := r.sealedCommit(ctx, tenant, source, seq); err == nil || !isDamage(err) {
 		return err
 	}
-	err = r.storage.Delete(ctx, commitKey(tenant, source, seq))
+	err = r.deleteNumbered(ctx, tenant, commitKey(tenant, source, seq))
 	if errors.Is(err, ErrNotExist) || errors.Is(err, ErrRetained) {
 		return nil
 	}

@@ -24,6 +24,8 @@ func (testKeys) SourceKey(_ context.Context, tenant, source string, epoch int) (
 	return h[:], nil
 }
 
+func (testKeys) Secrets(context.Context, string) ([]byte, error) { return nil, ErrNoKey }
+
 func testRepository(t testing.TB, storage Storage, index Index, keys KeyStore) *Repository {
 	t.Helper()
 	r, err := Open(t.Context(), storage, keys, index, Options{TargetPack: 64 << 10})
@@ -78,11 +80,14 @@ func TestNoKeySealsTwiceWithOneNonce(t *testing.T) {
 			for n, b := range f.Blobs {
 				number := uint32(n)
 				name := fmt.Sprint(p.ID, "/", n)
-				if b.Type != blobShared {
+				if !holdsShared(b.Type) {
 					note(name, blobKey(w.sourceKey, p.ID, b.Type, number), blobNonce(number))
 					continue
 				}
-				_, sealed, err := r.readBlob(t.Context(), "org", b.locations(p.ID, p.Kind, 0, number)[0])
+				if b.Type == blobInner {
+					note(name+" around it", blobKey(w.tenantKey, p.ID, b.Type, number), blobNonce(number))
+				}
+				sealed, err := r.readInner(t.Context(), "org", b.locations(p.ID, p.Kind, w.epoch, number)[0])
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -188,7 +193,7 @@ func TestPackWithoutRoomRefusesABlob(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := newPackWriter(t.Context(), r.storage, "org", "box", PackData, 0)
+	p, err := newPackWriter(t.Context(), r.storage, "org", "box", PackData, 0, w.tenantKey)
 	if err != nil {
 		t.Fatal(err)
 	}

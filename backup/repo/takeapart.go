@@ -121,10 +121,8 @@ func (s *salvage) blob(ctx context.Context, p logPack, source string, erased boo
 		at: Location{Pack: p.ID, Kind: p.Kind, Blob: fr.number, Type: fr.kind, Offset: int64(at), Length: fr.length}}
 	frame, sealed := data[at:at+frameSize], data[at+frameSize:end]
 	switch {
-	case fr.kind == blobShared:
-		m.data = sealed
-		m.pieces, err = s.sharedIn(ctx, m.at, f, sealed)
-		return m, err
+	case holdsShared(fr.kind):
+		return s.sharedBlob(ctx, m, f, data, frame, sealed)
 	case fr.kind != blobGroup && fr.kind != blobMeta || erased:
 		return movedBlob{}, errFrame
 	}
@@ -158,11 +156,26 @@ func (s *salvage) tryEpochs(data []byte) []uint32 {
 	return list
 }
 
+// sharedBlob opens what looks like a shared piece of a pack.
+func (s *salvage) sharedBlob(ctx context.Context, m movedBlob, f footer, pack, frame, sealed []byte) (movedBlob, error) {
+	err := errFrame
+	for _, m.at.Epoch = range s.tryEpochs(pack) {
+		if m.data, err = s.inner(ctx, nil, s.tenant, m.at, frame, sealed); err == nil {
+			m.pieces, err = s.sharedIn(ctx, m.at, f, m.data)
+			return m, err
+		}
+		if !isDamage(err) {
+			return movedBlob{}, err
+		}
+	}
+	return movedBlob{}, err
+}
+
 // sharedIn finds which shared piece a sealed blob is: the one that the footer
 // names, or, without it, the one whose key opens it.
 func (s *salvage) sharedIn(ctx context.Context, at Location, f footer, sealed []byte) ([]footerPiece, error) {
 	ids := maps.Keys(s.shared)
-	if n := int(at.Blob); n < len(f.Blobs) && f.Blobs[n].Type == blobShared && len(f.Blobs[n].Pieces) == 1 {
+	if n := int(at.Blob); n < len(f.Blobs) && f.Blobs[n].Type == at.Type && len(f.Blobs[n].Pieces) == 1 {
 		ids = slices.Values([]PieceID{f.Blobs[n].Pieces[0].ID})
 	}
 	for id := range ids {

@@ -130,7 +130,10 @@ func (v *verification) blob(ctx context.Context, source string, b footerBlob, at
 	}
 	buf := takeBuffer(int(b.opened()))
 	defer giveBuffer(buf)
-	if b.Type == blobShared {
+	if holdsShared(b.Type) {
+		if sealed, err = v.inner(ctx, sealed[:0], v.tenant, at[0], frame, sealed); err != nil {
+			return err
+		}
 		return v.shared(ctx, b, at[0], room{data: *buf}, sealed)
 	}
 	data, err := v.unsealTo(ctx, room{sealed[:0], *buf}, v.tenant, source, at[0], frame, sealed)

@@ -84,16 +84,15 @@ func (r *Repository) NewWriter(ctx context.Context, tenant, source string) (*Wri
 	if w.secrets, err = r.keys.secrets(ctx, tenant); err != nil {
 		return nil, err
 	}
-	_, err = r.storage.Stat(ctx, commitKey(tenant, source, 1))
-	if err != nil && !errors.Is(err, ErrNotExist) {
+	begun, err := r.hasNumbered(ctx, tenant, commitKey(tenant, source, 1))
+	if err != nil {
 		return nil, fmt.Errorf("look for commits: %w", err)
 	}
-	first := err != nil
 	if w.log, err = r.currentLog(ctx, tenant); err != nil && !errors.Is(err, ErrDamaged) {
 		return nil, err
 	}
 	w.blind = err != nil
-	if first && len(w.log.of(source).Spans) == 0 {
+	if !begun && len(w.log.of(source).Spans) == 0 {
 		w.own = &pieceSet{}
 	}
 	return w, nil
@@ -307,7 +306,7 @@ func (w *Writer) appendOpen(ctx context.Context, line *packLine, add func(*packW
 	line.mu.Lock()
 	defer line.mu.Unlock()
 	if line.open == nil {
-		p, err := newPackWriter(ctx, w.r.storage, w.tenant, w.source, line.kind, w.epoch)
+		p, err := newPackWriter(ctx, w.r.storage, w.tenant, w.source, line.kind, w.epoch, w.tenantKey)
 		line.open = p // also with an error, so that it is aborted
 		if err != nil {
 			return nil, err
@@ -332,7 +331,7 @@ func (w *Writer) appendOpen(ctx context.Context, line *packLine, add func(*packW
 
 // closePack makes a pack durable that no one else writes to any more.
 func (w *Writer) closePack(ctx context.Context, p *packWriter) error {
-	done, err := p.close(ctx, w.tenantKey)
+	done, err := p.close(ctx)
 	if err != nil {
 		p.upload.Abort()
 		return err

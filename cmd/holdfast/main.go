@@ -45,6 +45,7 @@ const usage = `Usage: holdfast COMMAND [flags]
   replicate     copy the repository to another folder or bucket, or what that lacks of it
   move          the same, after which the old place takes no more backups
   key           recovery keys and recovery kits: generate, export, check, import, rotate
+  rekey         move everything of an organization to new keys, and destroy the old ones, after a leak
   audit verify  check that no entry of an activity log was changed or removed
   version       print the version
 
@@ -84,6 +85,8 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 		return move(ctx, rest, getenv, stdout, stderr)
 	case "key":
 		return key(ctx, rest, getenv, stdout, stderr)
+	case "rekey":
+		return rekey(ctx, rest, getenv, stdout, stderr)
 	case "audit":
 		return audit(ctx, rest, getenv, stdout, stderr)
 	case "version":

@@ -33,6 +33,8 @@ func (keyStore) SourceKey(_ context.Context, tenant, source string, epoch int) (
 	return h[:], nil
 }
 
+func (keyStore) Secrets(context.Context, string) ([]byte, error) { return nil, repo.ErrNoKey }
+
 // Repository is a repository on a storage, with what it must hold.
 type Repository struct {
 	*repo.Repository

@@ -1,0 +1,85 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"time"
+
+	"holdfast/backup"
+	"holdfast/backup/jobs"
+	"holdfast/backup/repo"
+	"holdfast/store"
+)
+
+// rekey moves everything of an organization to new keys, as far as that is due. A
+// server that runs goes on with it by itself.
+func rekey(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) error {
+	var c config
+	var id string
+	fs := newFlagSet("rekey", stderr)
+	c.flags(fs)
+	replicaFlags(fs, &c.Replica)
+	fs.StringVar(&id, "organization", "", "id of the organization whose keys leaked")
+	if err := parse(fs, args, getenv); err != nil {
+		return err
+	}
+	if id == "" {
+		return errors.New("say whose keys leaked: -organization ID")
+	}
+	if err := c.complete(); err != nil {
+		return err
+	}
+	st, eng, _, err := openData(ctx, c, slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: c.LogLevel})))
+	if err != nil {
+		return err
+	}
+	defer st.Close()
+	r := &jobs.Runner{Store: st, Engine: eng, Log: slog.New(slog.DiscardHandler), Spool: c.spool()}
+	if c.Replica.To != "" {
+		r.Replica = &jobs.Replica{Place: c.replica.String(), Open: c.openBoth}
+	}
+	return eachOrganization(ctx, st, id, func(o backup.Organization) error {
+		if err := beginRekey(ctx, st, o, stdout); err != nil {
+			return err
+		}
+		u, err := r.Upkeep(ctx, o.ID, backup.UpkeepRekey, progressLine(stderr, o.Name))
+		if err != nil {
+			return err
+		}
+		return printRekey(o, u, stdout)
+	})
+}
+
+// beginRekey makes new keys, unless the organization moves to some already.
+func beginRekey(ctx context.Context, st *store.Store, o backup.Organization, stdout io.Writer) error {
+	kinds, err := st.Upkeeps(ctx, o.ID)
+	if err != nil || kinds[backup.UpkeepRekey].Open() {
+		return err
+	}
+	epoch, err := st.BeginRekey(ctx, o.PartnerID, o.ID, backup.Actor{Partner: backup.Partner{ID: o.PartnerID}})
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(stdout, "%s: new keys, epoch %d. Export a new recovery kit: the one you have opens nothing that is written from now on, and soon nothing at all.\n", o.Name, epoch)
+	return err
+}
+
+func printRekey(o backup.Organization, u backup.Upkeep, stdout io.Writer) error {
+	fmt.Fprintf(stdout, "%s: %d packs written anew under the new keys, %d of %d objects stand under them alone\n", o.Name, u.Counted, u.Done, u.Total)
+	switch {
+	case u.Damaged > 0:
+		return fmt.Errorf("%d objects are damaged and stay under the old keys: run \"holdfast repair\", then \"holdfast rekey\" again", u.Damaged)
+	case u.NextAt.IsZero():
+		fmt.Fprintln(stdout, "Nothing is stored under the old keys any more, and they are destroyed.")
+	case u.Done < u.Total:
+		fmt.Fprintf(stdout, "What is under the old keys is deleted %d hours after it was written anew, and then they are destroyed. A server that runs does it by itself; otherwise run this again after %s.\n",
+			int(repo.Grace/time.Hour), u.EndedAt.Add(repo.Grace).Format("2006-01-02 15:04 MST"))
+	default:
+		fmt.Fprintf(stdout, "Nothing needs the old keys any more. What is left under them is locked, or waits for the last runs that began before; a server that runs goes on by itself, otherwise run this again after %s.\n",
+			u.NextAt.Format("2006-01-02 15:04 MST"))
+	}
+	return nil
+}
