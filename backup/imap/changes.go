@@ -153,7 +153,7 @@ func (l *listing) exist(s *session) int {
 
 // whole lists all messages.
 func (l *listing) whole() error {
-	if l.m.ahead.expectsAll() {
+	if l.m.all.Load() {
 		return l.contents()
 	}
 	return l.headers(l.uids, true, nil)

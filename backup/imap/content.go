@@ -31,8 +31,8 @@ func (m *Mailbox) Content(ctx context.Context, id string) (io.ReadCloser, error)
 	if err != nil {
 		return nil, err
 	}
-	if text, ok := m.expected(ctx, id); ok {
-		return text, nil
+	if text, ok := m.ahead.Content(ctx, id); ok {
+		return io.NopCloser(text), nil
 	}
 	f, ok := m.folder(folderID)
 	if !ok {

@@ -6,14 +6,9 @@ import (
 
 	goimap "github.com/emersion/go-imap/v2"
 
+	"holdfast/backup/ahead"
 	"holdfast/backup/engine"
 )
-
-func (a *readAhead) expectsAll() bool {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return a.all
-}
 
 // contents lists all messages when all are going to be read: a page is a batch,
 // and its headers are those of the texts, so that the server has to open a message
@@ -38,9 +33,10 @@ func (l *listing) contents() error {
 
 // contentPage is a page of messages of which the small ones are read at once.
 type contentPage struct {
-	*batch
+	batch
 	uids  []goimap.UID
 	items []engine.ItemState
+	ahead *ahead.Batch
 }
 
 // pages divides messages into pages.
@@ -51,16 +47,16 @@ func (l *listing) pages(uids []goimap.UID, states []engine.ItemState) []*content
 		if n := len(pages); n > 0 && len(pages[n-1].uids) < batchMessages && (!small(state) || pages[n-1].room(state)) {
 			p = pages[n-1]
 		} else {
-			p = &contentPage{batch: newBatch(l.ctx, l.folder, l.now.validity)}
+			p = &contentPage{}
 			pages = append(pages, p)
 		}
 		p.uids, p.items = append(p.uids, uids[i]), append(p.items, state)
 		if small(state) {
-			p.add(uids[i], state)
+			p.add(state)
 		}
 	}
 	for _, p := range pages {
-		l.m.ahead.add(p.batch)
+		p.ahead = l.m.ahead.Expect(l.ctx, p.ids)
 	}
 	return pages
 }
@@ -68,15 +64,13 @@ func (l *listing) pages(uids []goimap.UID, states []engine.ItemState) []*content
 // complete waits for the texts of a page, while the next is asked for, and fills in
 // the headers; those of messages whose text did not come are asked for.
 func (l *listing) complete(p *contentPage) error {
-	l.m.ahead.read(l.m, p.batch)
-	select {
-	case <-p.done:
-	case <-l.ctx.Done():
-		return l.ctx.Err()
+	texts, err := l.m.ahead.Texts(l.ctx, p.ahead)
+	if err != nil {
+		return err
 	}
 	var missing []goimap.UID
 	for i := range p.items {
-		if text, ok := p.texts[p.items[i].ID]; ok {
+		if text, ok := texts[p.items[i].ID]; ok {
 			fill(&p.items[i], listedFields(text))
 		} else {
 			missing = append(missing, p.uids[i])

@@ -9,10 +9,12 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	goimap "github.com/emersion/go-imap/v2"
 
 	"holdfast/backup"
+	"holdfast/backup/ahead"
 	"holdfast/backup/engine"
 )
 
@@ -20,7 +22,8 @@ import (
 // errors carry a *backup.Problem.
 type Mailbox struct {
 	pool  *pool
-	ahead readAhead
+	ahead *ahead.Reader
+	all   atomic.Bool // everything that is listed is going to be asked for
 
 	mu      sync.Mutex
 	folders map[string]*folder // by id, as listed last
@@ -31,12 +34,14 @@ var _ engine.Source = (*Mailbox)(nil)
 
 // Open returns a mailbox on a server. It does not connect. The caller closes it.
 func Open(server backup.IMAPServer, login Login, o Options) *Mailbox {
-	return &Mailbox{pool: newPool(server, login, o)}
+	m := &Mailbox{pool: newPool(server, login, o)}
+	m.ahead = ahead.New(batchesAhead, m.readBatch)
+	return m
 }
 
 // Close ends the connections.
 func (m *Mailbox) Close() error {
-	m.ahead.close()
+	m.ahead.Close()
 	m.pool.close()
 	return nil
 }

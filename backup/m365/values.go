@@ -90,7 +90,9 @@ func (m *Mailbox) Expect(ctx context.Context, items []engine.ItemState) {
 		}
 	}
 	for _, ids := range batches {
-		m.ahead.Expect(ctx, ids)
+		if len(ids) > 1 {
+			m.ahead.Expect(ctx, ids)
+		}
 	}
 }
 

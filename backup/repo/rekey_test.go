@@ -478,7 +478,7 @@ func TestCopyFollowsARekey(t *testing.T) {
 		bring()
 		same(t, a.storage, to)
 		moved := *a
-		moved.box.storage = to
+		moved.storage = to
 		moved.closed(t, &epochKeys{from: 0, to: 1})
 		moved.whole(t, a.keys)
 	})
