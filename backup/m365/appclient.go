@@ -296,7 +296,7 @@ func (a *App) json(ctx context.Context, r request, into any) (*refusal, error) {
 var bodies = sync.Pool{New: func() any { return new(bytes.Buffer) }}
 
 // mostPooled is how large a buffer may be that is kept for the next answer.
-const mostPooled = 1 << 20
+const mostPooled = 2 << 20
 
 // readJSON decodes the body of an answer to r and closes it. broken is worth
 // another try.

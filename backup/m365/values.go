@@ -7,6 +7,7 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"slices"
 	"sync"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -14,23 +15,22 @@ import (
 	"holdfast/backup/engine"
 )
 
-// What is read ahead of the message that is worked on: so many batches, each of
-// as many messages as are expected to have so many bytes together. An answer may
-// have valuesLimit of JSON; if it is more, the messages are read one by one.
+// What is read ahead of the message that is worked on: so many batches. An answer
+// may have valuesLimit of JSON; if it is more, the messages are read one by one.
 const (
 	batchesAhead = 2
-	valuesSize   = 1 << 20
 	valuesLimit  = 4 << 20
 )
 
-// fewestValues is from how many messages on a batch is worth its base64, a third
-// more to carry and to decode.
-const fewestValues = 5
+// smallValue is up to how many bytes messages are worth a batch on average. For
+// larger ones its base64, a third more to carry, to encode and to decode, costs
+// more than the requests that it saves.
+const smallValue = 12 << 10
 
 // What a message is taken to have in bytes as long as none of its kind was read.
 const (
-	usualText       = 24 << 10
-	usualAttachment = 400 << 10
+	usualText       = 8 << 10
+	usualAttachment = 48 << 10
 )
 
 var _ engine.Expecter = (*Mailbox)(nil)
@@ -47,18 +47,18 @@ func newSizes() *sizes {
 	return &sizes{average: map[bool]float64{false: usualText, true: usualAttachment}, kinds: map[string]bool{}}
 }
 
-// expect notes the kind of messages, and returns how many of one kind a batch may have.
-func (s *sizes) expect(items []engine.ItemState) map[bool]int {
+// expect notes the kind of messages, and returns which kinds are worth a batch.
+func (s *sizes) expect(items []engine.ItemState) map[bool]bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, i := range items {
 		s.kinds[i.ID] = i.HasAttachments
 	}
-	most := make(map[bool]int, len(s.average))
+	small := make(map[bool]bool, len(s.average))
 	for kind, size := range s.average {
-		most[kind] = min(int(valuesSize/size), batchSize)
+		small[kind] = size <= smallValue
 	}
-	return most
+	return small
 }
 
 // had notes what a message had. The last eight or so of its kind count.
@@ -71,27 +71,18 @@ func (s *sizes) had(id string, size int64) {
 	}
 }
 
-// Expect implements engine.Expecter: small messages are read up to twenty at a time.
+// Expect implements engine.Expecter: small messages are read twenty at a time.
 func (m *Mailbox) Expect(ctx context.Context, items []engine.ItemState) {
-	most := m.sizes.expect(items)
-	var batches [2][]string
+	small := m.sizes.expect(items)
+	var ids []string
 	for _, i := range items {
-		b := &batches[0]
-		if i.HasAttachments {
-			b = &batches[1]
-		}
-		n := most[i.HasAttachments]
-		if n < fewestValues {
-			continue
-		}
-		if *b = append(*b, i.ID); len(*b) == n {
-			m.ahead.Expect(ctx, *b)
-			*b = nil
+		if small[i.HasAttachments] {
+			ids = append(ids, i.ID)
 		}
 	}
-	for _, ids := range batches {
-		if len(ids) > 1 {
-			m.ahead.Expect(ctx, ids)
+	for batch := range slices.Chunk(ids, batchSize) {
+		if len(batch) > 1 {
+			m.ahead.Expect(ctx, batch)
 		}
 	}
 }
