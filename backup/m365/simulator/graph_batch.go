@@ -17,6 +17,9 @@ import (
 // batchLimit is the most requests in one $batch (graph-backup.md 0a).
 const batchLimit = 20
 
+// mostInBatch is how many bytes a part's answer may have.
+const mostInBatch = 8 << 20
+
 type batchPart struct {
 	ID        string            `json:"id"`
 	Method    string            `json:"method"`
@@ -107,6 +110,11 @@ func (s *Simulator) batchCall(a *answer, r *http.Request, c *caller, part batchP
 	a.header.Set("client-request-id", id)
 	if !s.applyFault(a, sub, in, c) {
 		s.callGraph(a, sub, in.segments[1:], c, false)
+	}
+	if a.stream != nil && a.size > mostInBatch {
+		a.stream, a.status = nil, 0
+		// assumed: batch-size
+		s.graphError(a, http.StatusRequestEntityTooLarge, "RequestEntityTooLarge", "The answer is too large for a batch.")
 	}
 	if err := a.drain(); err != nil {
 		s.graphError(a, http.StatusInternalServerError, "InternalServerError", "The content could not be read.")
