@@ -59,6 +59,9 @@ type Job struct {
 	Source      Source
 	Concurrency int              // contents read at the same time, besides as many small ones that are being stored; 0 is 4
 	Progress    func(backup.Run) // gets the counters, a few times a second at most; nil for none
+	// Pace is told of each part of a content in bytes when it was read, and holds the
+	// next one up; its error ends the reading. Nil for none.
+	Pace func(ctx context.Context, bytes int) error
 }
 
 // defaultConcurrency is what Microsoft allows per application and mailbox

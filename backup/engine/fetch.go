@@ -130,7 +130,7 @@ func (r *run) readContent(ctx context.Context, id string, done slot) (repo.Conte
 	if err != nil {
 		return repo.Content{}, err
 	}
-	src := &sourceReader{reader: body, run: r, end: done.read}
+	src := &sourceReader{ctx: ctx, reader: body, run: r, end: done.read}
 	content, err := w.PutContent(ctx, src)
 	switch {
 	case err == nil:
@@ -147,6 +147,7 @@ func (r *run) readContent(ctx context.Context, id string, done slot) (repo.Conte
 // sourceReader counts what is read and tells errors of the provider from those
 // of the repository.
 type sourceReader struct {
+	ctx    context.Context //nolint:containedctx // of the one reading that it is made for
 	reader io.Reader
 	run    *run
 	read   int64
@@ -159,6 +160,12 @@ func (s *sourceReader) Read(p []byte) (int, error) {
 	n, err := s.reader.Read(p)
 	s.run.addRead(int64(n))
 	s.read += int64(n)
+	if pace := s.run.job.Pace; pace != nil && n > 0 {
+		if held := pace(s.ctx, n); held != nil {
+			s.err = held
+			return n, held
+		}
+	}
 	switch {
 	case err == nil:
 	case err != io.EOF:

@@ -106,10 +106,9 @@ func openGolden(t *testing.T, dir string) *bench {
 	return &bench{Engine: e, t: t, store: st, engine: e}
 }
 
-func TestGoldenRepositoriesAreReadAndContinued(t *testing.T) {
-	if name := os.Getenv("HOLDFAST_GOLDEN"); name != "" {
-		writeGolden(t, filepath.Join(golden, name))
-	}
+// eachGolden runs a test with a copy of each repository that an older version wrote.
+func eachGolden(t *testing.T, test func(t *testing.T, dir string)) {
+	t.Helper()
 	list, err := os.ReadDir(golden)
 	if err != nil || len(list) == 0 {
 		t.Fatal("there is no golden repository", err)
@@ -120,28 +119,44 @@ func TestGoldenRepositoriesAreReadAndContinued(t *testing.T) {
 			if err := os.CopyFS(dir, os.DirFS(filepath.Join(golden, e.Name()))); err != nil {
 				t.Fatal(err)
 			}
-			b, p := openGolden(t, dir), newProvider()
-			if err := b.Rebuild(t.Context(), org); err != nil {
-				t.Fatalf("Rebuild: %v", err)
-			}
-			for i, step := range goldenHistory() {
-				step(p)
-				b.check(int64(i+1), p.image())
-			}
-			report := must[engine.Report](t)(b.Verify(t.Context(), org, true))
-			if len(report.Damaged) > 0 || report.Items == 0 {
-				t.Errorf("Verify = %+v, want all whole", report)
-			}
-			p.add("inbox", "New", goldenMessage("New", goldenAttachment(80<<10)))
-			result := b.run(p)
-			if result.Run.NewItems != 1 || p.contents != 1 {
-				t.Errorf("the next run took %d items and read %d contents, want the new one", result.Run.NewItems, p.contents)
-			}
-			if result.Run.StoredBytes > 40<<10 {
-				t.Errorf("it stored %d bytes, although the attachment was there already", result.Run.StoredBytes)
-			}
+			test(t, dir)
 		})
 	}
+}
+
+// isGolden checks that a repository has the golden history, which the provider then
+// has, and that all of it is whole.
+func (b *bench) isGolden(t *testing.T, p *provider) {
+	t.Helper()
+	for i, step := range goldenHistory() {
+		step(p)
+		b.check(int64(i+1), p.image())
+	}
+	report := must[engine.Report](t)(b.Verify(t.Context(), org, true))
+	if len(report.Damaged) > 0 || report.Items == 0 {
+		t.Errorf("Verify = %+v, want all whole", report)
+	}
+}
+
+func TestGoldenRepositoriesAreReadAndContinued(t *testing.T) {
+	if name := os.Getenv("HOLDFAST_GOLDEN"); name != "" {
+		writeGolden(t, filepath.Join(golden, name))
+	}
+	eachGolden(t, func(t *testing.T, dir string) {
+		b, p := openGolden(t, dir), newProvider()
+		if err := b.Rebuild(t.Context(), org); err != nil {
+			t.Fatalf("Rebuild: %v", err)
+		}
+		b.isGolden(t, p)
+		p.add("inbox", "New", goldenMessage("New", goldenAttachment(80<<10)))
+		result := b.run(p)
+		if result.Run.NewItems != 1 || p.contents != 1 {
+			t.Errorf("the next run took %d items and read %d contents, want the new one", result.Run.NewItems, p.contents)
+		}
+		if result.Run.StoredBytes > 40<<10 {
+			t.Errorf("it stored %d bytes, although the attachment was there already", result.Run.StoredBytes)
+		}
+	})
 }
 
 // writeGolden makes a golden repository where none is.

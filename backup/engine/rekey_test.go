@@ -2,8 +2,6 @@ package engine_test
 
 import (
 	"context"
-	"os"
-	"path/filepath"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -55,19 +53,9 @@ func TestMendInTheMiddleOfARekey(t *testing.T) {
 
 // TestGoldenRepositoriesAreRekeyed moves what older versions wrote to new keys.
 func TestGoldenRepositoriesAreRekeyed(t *testing.T) {
-	list, err := os.ReadDir(golden)
-	if err != nil || len(list) == 0 {
-		t.Fatal("there is no golden repository", err)
-	}
-	for _, e := range list {
-		t.Run(e.Name(), func(t *testing.T) {
-			dir := filepath.Join(t.TempDir(), "repository")
-			if err := os.CopyFS(dir, os.DirFS(filepath.Join(golden, e.Name()))); err != nil {
-				t.Fatal(err)
-			}
-			synctest.Test(t, func(t *testing.T) { rekeysGolden(t, dir) })
-		})
-	}
+	eachGolden(t, func(t *testing.T, dir string) {
+		synctest.Test(t, func(t *testing.T) { rekeysGolden(t, dir) })
+	})
 }
 
 func rekeysGolden(t *testing.T, dir string) {
@@ -98,14 +86,7 @@ func rekeysGolden(t *testing.T, dir string) {
 			}
 		}
 		p = newProvider()
-		for i, step := range goldenHistory() {
-			step(p)
-			again.check(int64(i+1), p.image())
-		}
-		report := must[engine.Report](t)(again.Verify(t.Context(), org, true))
-		if len(report.Damaged) > 0 || report.Items == 0 {
-			t.Errorf("Verify = %+v, want all whole", report)
-		}
+		again.isGolden(t, p)
 	}
 	thief := openUnder(t, b.store, files, &agedKeys{})
 	if report := must[engine.Report](t)(thief.Verify(t.Context(), org, true)); report.Items > 0 || len(report.Damaged) == 0 {

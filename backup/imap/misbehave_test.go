@@ -229,18 +229,16 @@ func TestServerRefuses(t *testing.T) {
 	}
 }
 
-func TestServerGoesAway(t *testing.T) {
-	f, b := imaptest.StartFake(t, 50), newBench(t)
-	b.whole(f, 50)
-	for n := range 400 { // in some commands
-		f.Add("INBOX", fmt.Sprintf("Subject: late %d\r\n\r\n%d\r\n", n, n), "")
-	}
+// brokenOff is a run during which the server goes away, after so many commands for
+// texts.
+func (b *bench) brokenOff(f *imaptest.Fake, after int32) {
+	b.t.Helper()
 	var texts atomic.Int32
 	f.Fault = func(c *imaptest.FakeConn, verb, line string) bool {
 		if strings.Contains(line, "BODY.PEEK[]") {
 			texts.Add(1)
 		}
-		if texts.Load() <= 2 {
+		if texts.Load() <= after {
 			return false
 		}
 		c.Say("* BYE shutting down")
@@ -248,8 +246,17 @@ func TestServerGoesAway(t *testing.T) {
 		return true
 	}
 	if _, err := b.from(f); backup.KindOf(err) != backup.ProblemUnavailable {
-		t.Fatalf("Backup: %v, want unavailable", err)
+		b.t.Fatalf("Backup: %v, want unavailable", err)
 	}
+}
+
+func TestServerGoesAway(t *testing.T) {
+	f, b := imaptest.StartFake(t, 50), newBench(t)
+	b.whole(f, 50)
+	for n := range 400 { // in some commands
+		f.Add("INBOX", fmt.Sprintf("Subject: late %d\r\n\r\n%d\r\n", n, n), "")
+	}
+	b.brokenOff(f, 2)
 	if n := len(b.items()); n < 50 {
 		t.Errorf("%d items after the server went, want at least the 50 of before", n)
 	}
@@ -306,21 +313,7 @@ func asked(f *imaptest.Fake) (texts, headers int) {
 // is not asked for again, only listed.
 func TestInterruptedFirstRun(t *testing.T) {
 	f, b := imaptest.StartFake(t, 900), newBench(t)
-	var texts atomic.Int32
-	f.Fault = func(c *imaptest.FakeConn, verb, line string) bool {
-		if strings.Contains(line, "BODY.PEEK[]") {
-			texts.Add(1)
-		}
-		if texts.Load() <= 5 {
-			return false
-		}
-		c.Say("* BYE shutting down")
-		_ = c.Close()
-		return true
-	}
-	if _, err := b.from(f); backup.KindOf(err) != backup.ProblemUnavailable {
-		t.Fatalf("Backup: %v, want unavailable", err)
-	}
+	b.brokenOff(f, 5)
 	kept := len(b.items())
 	if kept < 300 || kept == 900 {
 		t.Fatalf("%d messages are kept of 900, of which 500 came", kept)

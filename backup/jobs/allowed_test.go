@@ -206,29 +206,27 @@ func TestRunTellsTheProviderWhatComes(t *testing.T) {
 	})
 }
 
-// TestRunsShareTheBandwidth reads two mailboxes of an organization at the same
-// time, and one of another organization, which is not limited.
+// TestRunsShareTheBandwidth runs two mailboxes of an organization at the same
+// time, and two of another organization, which is not limited.
 func TestRunsShareTheBandwidth(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		st := storetest.Open(t)
-		w := storetest.Fill(t, st)
+		b, w, _, _ := newBackUp(t)
+		st := b.Store
 		if err := st.SaveSchedule(t.Context(), w.Contoso.ID, backup.Schedule{BytesPerSecond: 8 * backup.Mbit}, w.Ada); err != nil {
 			t.Fatal(err)
 		}
-		r := &Runner{Store: st, Log: slog.New(slog.DiscardHandler)}
+		turn := 0
 		took := func(org backup.OrgID) time.Duration {
+			turn++
 			start := time.Now()
-			r.setBandwidth(t.Context(), org)
+			b.setBandwidth(t.Context(), org)
 			var runs sync.WaitGroup
-			for range 2 {
+			for n := range 2 {
 				runs.Go(func() {
-					content, err := r.limited(&slowBox{size: 5_000_000}, org).Content(t.Context(), "m")
-					if err != nil {
-						t.Error(err)
-						return
-					}
-					if n, err := io.Copy(io.Discard, content); err != nil || n < 5_000_000 {
-						t.Errorf("%d bytes, %v", n, err)
+					m := backup.Mailbox{OrgID: org, ID: backup.MailboxID(fmt.Sprintf("BOX%d%d", turn, n))}
+					result, err := b.run(t.Context(), m, &backup.Run{}, &slowBox{n: 1, size: 5_000_000})
+					if err != nil || result.Run.ReadBytes < 5_000_000 {
+						t.Errorf("%d bytes, %v", result.Run.ReadBytes, err)
 					}
 				})
 			}

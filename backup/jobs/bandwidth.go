@@ -2,14 +2,12 @@ package jobs
 
 import (
 	"context"
-	"io"
 	"sync"
 	"time"
 
 	"golang.org/x/time/rate"
 
 	"holdfast/backup"
-	"holdfast/backup/engine"
 )
 
 // bandwidths hold how fast all runs of an organization in this process may read
@@ -19,8 +17,7 @@ type bandwidths struct {
 	of map[backup.OrgID]*rate.Limiter
 }
 
-// piece is how much is read before the limit is asked, and the least that may
-// come at once.
+// piece is how much is paid for at a time, and the least that may come at once.
 const piece = 64 << 10
 
 // limiter is what the runs of an organization share. It limits nothing until
@@ -63,53 +60,16 @@ func (r *Runner) setBandwidth(ctx context.Context, org backup.OrgID) {
 	}
 }
 
-// limited is source, reading content no faster than its organization may.
-func (r *Runner) limited(source engine.Source, org backup.OrgID) engine.Source {
-	return limitedSource{source, r.bandwidths.limiter(org)}
-}
-
-type limitedSource struct {
-	engine.Source
-	limit *rate.Limiter
-}
-
-// ExpectAll implements engine.Beginner, if the source does.
-func (s limitedSource) ExpectAll() {
-	if b, ok := s.Source.(engine.Beginner); ok {
-		b.ExpectAll()
-	}
-}
-
-// Expect implements engine.Expecter, if the source does: what is read ahead is at
-// most a little, and the next waits until that was paid for.
-func (s limitedSource) Expect(ctx context.Context, items []engine.ItemState) {
-	if e, ok := s.Source.(engine.Expecter); ok {
-		e.Expect(ctx, items)
-	}
-}
-
-// Content implements engine.Source.
-func (s limitedSource) Content(ctx context.Context, id string) (io.ReadCloser, error) {
-	content, err := s.Source.Content(ctx, id)
-	if err != nil {
-		return nil, err
-	}
-	return &limitedContent{content, ctx, s.limit}, nil
-}
-
-type limitedContent struct {
-	io.ReadCloser
-	ctx   context.Context //nolint:containedctx // of the one reading that the content is opened for
-	limit *rate.Limiter
-}
-
-// Read implements io.Reader. What was read is paid for before more is.
-func (c *limitedContent) Read(p []byte) (int, error) {
-	n, err := c.ReadCloser.Read(p[:min(len(p), piece)])
-	if n > 0 {
-		if wait := c.limit.WaitN(c.ctx, n); wait != nil {
-			return n, wait
+// pace holds up the runs of an organization that read content faster than it may.
+// What was read is paid for before more is.
+func (r *Runner) pace(org backup.OrgID) func(context.Context, int) error {
+	l := r.bandwidths.limiter(org)
+	return func(ctx context.Context, bytes int) error {
+		for ; bytes > 0; bytes -= piece {
+			if err := l.WaitN(ctx, min(bytes, piece)); err != nil {
+				return err
+			}
 		}
+		return nil
 	}
-	return n, err
 }

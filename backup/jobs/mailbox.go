@@ -110,7 +110,7 @@ func trigger(m backup.Mailbox) string {
 func (w *backUp) run(ctx context.Context, m backup.Mailbox, run *backup.Run, source engine.Source) (engine.Result, error) {
 	beat := newBeat(w.Store, *run, w.Worked, w.Log)
 	defer beat.stop()
-	result, err := w.Engine.Backup(ctx, engine.Job{Org: m.OrgID, Mailbox: m.ID, Source: w.limited(source, m.OrgID), Concurrency: 4, Progress: beat.progress})
+	result, err := w.Engine.Backup(ctx, engine.Job{Org: m.OrgID, Mailbox: m.ID, Source: source, Concurrency: 4, Progress: beat.progress, Pace: w.pace(m.OrgID)})
 	*run = beat.stop()
 	return result, err
 }

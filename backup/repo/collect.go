@@ -192,38 +192,23 @@ func (k *collector) read(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// readCommits reads the commits of a source. One that is missing between others
-// and did not expire, or can't be read, is an error.
+// readCommits reads the commits of a source.
 func (k *collector) readCommits(ctx context.Context, source string) error {
-	seqs, err := k.commitNumbers(ctx, k.tenant, source)
-	if err != nil {
-		return err
-	}
 	gone := k.log.of(source)
-	next := int64(1)
-	for _, seq := range seqs {
-		if missing := gone.firstKept(next); missing < seq {
-			return damaged(commitKey(k.tenant, source, missing), "it is missing")
-		}
-		next = seq + 1
-		c, _, err := k.sealedCommit(ctx, k.tenant, source, seq)
-		if err != nil {
-			return fmt.Errorf("commit %d of %s: %w", seq, source, err)
-		}
-		if !gone.Has(seq) {
+	return k.eachCommit(ctx, k.tenant, source, gone, func(c Commit) {
+		if !gone.Has(c.Seq) {
 			k.roots[source] = append(k.roots[source], c.Root)
-		} else if k.log.over(source, seq, k.began) {
-			k.over = append(k.over, overCommit{source, seq, c.Packs})
+		} else if k.log.over(source, c.Seq, k.began) {
+			k.over = append(k.over, overCommit{source, c.Seq, c.Packs})
 		}
 		for _, p := range c.Packs {
 			name := logPack{p.ID, p.Kind}
 			if _, ok := k.named[name]; !ok {
 				k.named[name] = adopted{p, source}
 			}
-			k.kept[name] = k.kept[name] || !gone.Has(seq)
+			k.kept[name] = k.kept[name] || !gone.Has(c.Seq)
 		}
-	}
-	return nil
+	})
 }
 
 // firstKept returns the first snapshot from seq on that is kept, if it exists.

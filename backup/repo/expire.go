@@ -177,6 +177,28 @@ func (r *Repository) commitNumbers(ctx context.Context, tenant, source string) (
 	return list, nil
 }
 
+// eachCommit reads all commits of a source in order, those that expired too. One
+// that is missing between others and did not expire, or can't be read, is an error.
+func (r *Repository) eachCommit(ctx context.Context, tenant, source string, gone Expired, do func(Commit)) error {
+	seqs, err := r.commitNumbers(ctx, tenant, source)
+	if err != nil {
+		return err
+	}
+	next := int64(1)
+	for _, seq := range seqs {
+		if missing := gone.firstKept(next); missing < seq {
+			return damaged(commitKey(tenant, source, missing), "it is missing")
+		}
+		next = seq + 1
+		c, _, err := r.sealedCommit(ctx, tenant, source, seq)
+		if err != nil {
+			return fmt.Errorf("commit %d of %s: %w", seq, source, err)
+		}
+		do(c)
+	}
+	return nil
+}
+
 // bury appends a tombstone, after whatever others append meanwhile.
 func (r *Repository) bury(ctx context.Context, tenant string, e expired) error {
 	for {

@@ -140,28 +140,17 @@ func (p *copyPruner) read(ctx context.Context) error {
 		return err
 	}
 	for _, source := range sources {
-		seqs, err := p.commitNumbers(ctx, p.tenant, source)
-		if err != nil {
-			return err
-		}
 		gone := p.log.of(source)
-		next := int64(1)
-		for _, seq := range seqs {
-			if missing := gone.firstKept(next); missing < seq {
-				return damaged(commitKey(p.tenant, source, missing), "the copy lacks it")
-			}
-			next = seq + 1
-			c, _, err := p.sealedCommit(ctx, p.tenant, source, seq)
-			if err != nil {
-				return fmt.Errorf("commit %d of %s: %w", seq, source, err)
-			}
-			if p.log.over(source, seq, p.began) {
-				p.over = append(p.over, overCommit{source, seq, c.Packs})
+		if err := p.eachCommit(ctx, p.tenant, source, gone, func(c Commit) {
+			if p.log.over(source, c.Seq, p.began) {
+				p.over = append(p.over, overCommit{source, c.Seq, c.Packs})
 			}
 			for _, pack := range c.Packs {
 				name := logPack{pack.ID, pack.Kind}
-				p.kept[name] = p.kept[name] || !gone.Has(seq)
+				p.kept[name] = p.kept[name] || !gone.Has(c.Seq)
 			}
+		}); err != nil {
+			return err
 		}
 	}
 	maps.DeleteFunc(p.kept, func(_ logPack, kept bool) bool { return !kept })

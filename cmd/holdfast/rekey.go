@@ -5,11 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"time"
 
 	"holdfast/backup"
-	"holdfast/backup/jobs"
 	"holdfast/backup/repo"
 	"holdfast/store"
 )
@@ -32,17 +30,13 @@ func rekey(ctx context.Context, args []string, getenv func(string) string, stdou
 	if err := c.complete(); err != nil {
 		return err
 	}
-	st, eng, _, err := openData(ctx, c, slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: c.LogLevel})))
+	r, err := upkeepRunner(ctx, c, c.openBoth, stderr)
 	if err != nil {
 		return err
 	}
-	defer st.Close()
-	r := &jobs.Runner{Store: st, Engine: eng, Log: slog.New(slog.DiscardHandler), Spool: c.spool()}
-	if c.Replica.To != "" {
-		r.Replica = &jobs.Replica{Place: c.replica.String(), Open: c.openBoth}
-	}
-	return eachOrganization(ctx, st, id, func(o backup.Organization) error {
-		if err := beginRekey(ctx, st, o, stdout); err != nil {
+	defer r.Store.Close()
+	return eachOrganization(ctx, r.Store, id, func(o backup.Organization) error {
+		if err := beginRekey(ctx, r.Store, o, stdout); err != nil {
 			return err
 		}
 		u, err := r.Upkeep(ctx, o.ID, backup.UpkeepRekey, progressLine(stderr, o.Name))

@@ -31,16 +31,26 @@ func repair(ctx context.Context, args []string, getenv func(string) string, stdo
 	if err := c.complete(); err != nil {
 		return err
 	}
-	st, eng, _, err := openData(ctx, c, slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: c.LogLevel})))
+	r, err := upkeepRunner(ctx, c, c.openCopy, stderr)
 	if err != nil {
 		return err
 	}
-	defer st.Close()
-	r := &jobs.Runner{Store: st, Engine: eng, Log: slog.New(slog.DiscardHandler)}
-	if c.Replica.To != "" {
-		r.Replica = &jobs.Replica{Place: c.replica.String(), Open: c.openCopy}
+	defer r.Store.Close()
+	return repairAll(ctx, r.Store, r, org, stdout, stderr)
+}
+
+// upkeepRunner does for a command what workers do otherwise, with the copy that
+// open opens where there is one. The caller closes its store.
+func upkeepRunner(ctx context.Context, c config, open func(context.Context) (from, to repo.Storage, err error), stderr io.Writer) (*jobs.Runner, error) {
+	st, eng, _, err := openData(ctx, c, slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: c.LogLevel})))
+	if err != nil {
+		return nil, err
 	}
-	return repairAll(ctx, st, r, org, stdout, stderr)
+	r := &jobs.Runner{Store: st, Engine: eng, Log: slog.New(slog.DiscardHandler), Spool: c.spool()}
+	if c.Replica.To != "" {
+		r.Replica = &jobs.Replica{Place: c.replica.String(), Open: open}
+	}
+	return r, nil
 }
 
 // openCopy is openBoth for a copy that has to be there.

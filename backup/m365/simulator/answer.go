@@ -71,6 +71,12 @@ func (a *answer) streamBody(contentType string, size int64, open func() (io.Read
 	a.stream, a.size = open, size
 }
 
+// clear takes back what was answered, so that it can be something else.
+func (a *answer) clear() {
+	a.status, a.stream, a.size = 0, nil, 0
+	a.body.Reset()
+}
+
 // drain reads a streamed body into memory, for $batch.
 func (a *answer) drain() error {
 	if a.stream == nil {

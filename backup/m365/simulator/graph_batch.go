@@ -111,12 +111,13 @@ func (s *Simulator) batchCall(a *answer, r *http.Request, c *caller, part batchP
 	if !s.applyFault(a, sub, in, c) {
 		s.callGraph(a, sub, in.segments[1:], c, false)
 	}
-	if a.stream != nil && a.size > mostInBatch {
-		a.stream, a.status = nil, 0
+	if a.size > mostInBatch {
+		a.clear()
 		// assumed: batch-size
 		s.graphError(a, http.StatusRequestEntityTooLarge, "RequestEntityTooLarge", "The answer is too large for a batch.")
 	}
 	if err := a.drain(); err != nil {
+		a.clear()
 		s.graphError(a, http.StatusInternalServerError, "InternalServerError", "The content could not be read.")
 	}
 	in.log.Status = max(a.status, http.StatusOK)
