@@ -2,11 +2,8 @@ package repo_test
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
-	"io"
-	"iter"
 	"maps"
 	"math/rand/v2"
 	"slices"
@@ -18,161 +15,13 @@ import (
 	"time"
 
 	"holdfast/backup/repo"
+	"holdfast/backup/repo/storagetest"
 )
-
-// lying is a storage that says "done" to what a crash takes back within a minute:
-// an object is gone again (a lost rename), or cut (a torn tail), or is there again
-// after it was deleted. It answers a write that it did twice with "exists", reads
-// slowly, and has storms in which it answers nothing.
-type lying struct {
-	repo.Storage
-	memory *repo.Memory
-	mu     sync.Mutex
-	random *rand.Rand
-	storm  int                  // operations that fail from now on
-	fresh  map[string]time.Time // objects, by when they were made
-	gone   map[string]deletedObject
-	harmed []string // what crashes took
-}
-
-type deletedObject struct {
-	at   time.Time
-	data []byte
-}
-
-const lieTime = time.Minute
-
-var errBusy = errors.New("503 service unavailable")
-
-func newLying(random *rand.Rand) *lying {
-	memory := repo.NewMemory()
-	return &lying{Storage: memory, memory: memory, random: random, fresh: map[string]time.Time{}, gone: map[string]deletedObject{}}
-}
-
-// chance is one in n.
-func (l *lying) chance(n int) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.random != nil && l.random.IntN(n) == 0
-}
-
-func (l *lying) busy() error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.storm == 0 {
-		return nil
-	}
-	l.storm--
-	return errBusy
-}
-
-func (l *lying) Create(ctx context.Context, key string) (repo.Upload, error) {
-	if err := l.busy(); err != nil {
-		return nil, err
-	}
-	u, err := l.Storage.Create(ctx, key)
-	return &lyingUpload{u, l, key}, err
-}
-
-type lyingUpload struct {
-	repo.Upload
-	l   *lying
-	key string
-}
-
-func (u *lyingUpload) Commit(ctx context.Context) error {
-	if err := u.l.busy(); err != nil {
-		return err
-	}
-	if err := u.Upload.Commit(ctx); err != nil {
-		return err
-	}
-	u.l.mu.Lock()
-	u.l.fresh[u.key] = time.Now()
-	u.l.mu.Unlock()
-	if u.l.chance(60) {
-		return fmt.Errorf("%s: %w", u.key, repo.ErrExist) // the first answer was lost, this is the second try's
-	}
-	return nil
-}
-
-func (l *lying) Open(ctx context.Context, key string, offset, length int64) (io.ReadCloser, error) {
-	if err := l.busy(); err != nil {
-		return nil, err
-	}
-	if l.chance(50) {
-		time.Sleep(3 * time.Second) // of the bubble
-	}
-	return l.Storage.Open(ctx, key, offset, length)
-}
-
-func (l *lying) Stat(ctx context.Context, key string) (int64, error) {
-	if err := l.busy(); err != nil {
-		return 0, err
-	}
-	return l.Storage.Stat(ctx, key)
-}
-
-func (l *lying) List(ctx context.Context, prefix string) iter.Seq2[repo.Entry, error] {
-	if err := l.busy(); err != nil {
-		return func(yield func(repo.Entry, error) bool) { yield(repo.Entry{}, err) }
-	}
-	return l.Storage.List(ctx, prefix)
-}
-
-func (l *lying) Delete(ctx context.Context, key string) error {
-	if err := l.busy(); err != nil {
-		return err
-	}
-	r, err := l.Storage.Open(ctx, key, 0, -1)
-	if err != nil {
-		return err
-	}
-	data, err := io.ReadAll(r)
-	if err := errors.Join(err, r.Close(), l.Storage.Delete(ctx, key)); err != nil {
-		return err
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.gone[key] = deletedObject{time.Now(), data}
-	return nil
-}
-
-// crash takes back some of what was done in the last minute.
-func (l *lying) crash(t *testing.T) {
-	t.Helper()
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.storm = 0
-	for _, key := range slices.Sorted(maps.Keys(l.fresh)) {
-		if time.Since(l.fresh[key]) > lieTime || key == "format.json" {
-			continue
-		}
-		data := object(t, l.memory, key)
-		switch l.random.IntN(6) {
-		case 0:
-			if err := l.memory.Delete(t.Context(), key); err != nil {
-				t.Fatal(err)
-			}
-			l.harmed = append(l.harmed, key+" is lost")
-		case 1:
-			l.memory.Set(key, data[:l.random.IntN(len(data))])
-			l.harmed = append(l.harmed, key+" is cut")
-		}
-	}
-	for _, key := range slices.Sorted(maps.Keys(l.gone)) {
-		if d := l.gone[key]; time.Since(d.at) <= lieTime && l.random.IntN(3) == 0 {
-			l.memory.Set(key, d.data)
-		}
-	}
-	clear(l.fresh)
-	clear(l.gone)
-}
 
 // liars is a model whose storage lies.
 type liars struct {
 	*model
-	lie *lying
+	lie *storagetest.Lying
 }
 
 // TestModelOnAStorageThatLies does what TestModel does on such a storage, and has it
@@ -183,7 +32,7 @@ func TestModelOnAStorageThatLies(t *testing.T) {
 	seed, steps := modelSeed(40)
 	synctest.Test(t, func(t *testing.T) {
 		random := rand.New(rand.NewPCG(seed, 1))
-		l := newLying(random)
+		l := storagetest.NewLying(random)
 		m := liars{&model{box: open(t, l, keyStore{"k"}), random: random, sources: map[string]*modelSource{}}, l}
 		for _, name := range []string{"box", "other"} {
 			m.sources[name] = &modelSource{snapshots: map[int64][]modelItem{}}
@@ -191,7 +40,7 @@ func TestModelOnAStorageThatLies(t *testing.T) {
 		for i := range steps {
 			m.step(t)
 			if t.Failed() {
-				t.Fatalf("at step %d: HOLDFAST_TEST_SEED=%d HOLDFAST_TEST_STEPS=%d; %q", i, seed, steps, l.harmed)
+				t.Fatalf("at step %d: HOLDFAST_TEST_SEED=%d HOLDFAST_TEST_STEPS=%d; %q", i, seed, steps, l.Harmed())
 			}
 		}
 	})
@@ -199,13 +48,11 @@ func TestModelOnAStorageThatLies(t *testing.T) {
 
 func (m liars) step(t *testing.T) {
 	t.Helper()
-	time.Sleep(time.Duration(m.random.Int64N(int64(2 * lieTime))))
+	time.Sleep(time.Duration(m.random.Int64N(int64(2 * storagetest.LieTime))))
 	switch m.random.IntN(10) {
 	case 0, 1, 2, 3:
 		if m.random.IntN(4) == 0 {
-			m.lie.mu.Lock()
-			m.lie.storm = m.random.IntN(20)
-			m.lie.mu.Unlock()
+			m.lie.Storm(m.random.IntN(20))
 		}
 		m.run(t)
 	case 4, 5:
@@ -219,7 +66,7 @@ func (m liars) step(t *testing.T) {
 		}
 	default:
 		m.run(t)
-		m.lie.crash(t)
+		m.lie.Crash(t)
 		m.reopen(t)
 	}
 	m.check(t)
@@ -228,12 +75,12 @@ func (m liars) step(t *testing.T) {
 // mayFail refuses errors for which the storage gives no reason.
 func (m liars) mayFail(t *testing.T, what string, err error) {
 	t.Helper()
-	for _, reason := range []error{errBusy, repo.ErrExist, repo.ErrCommitExists, repo.ErrStale, repo.ErrCollecting} {
+	for _, reason := range []error{storagetest.ErrBusy, repo.ErrExist, repo.ErrCommitExists, repo.ErrStale, repo.ErrCollecting} {
 		if errors.Is(err, reason) {
 			return
 		}
 	}
-	if len(m.lie.harmed) == 0 {
+	if len(m.lie.Harmed()) == 0 {
 		t.Errorf("%s: %v", what, err)
 	}
 }
@@ -294,9 +141,7 @@ func contentsOf(items []modelItem) []repo.Content {
 // next run of a mailbox does.
 func (m liars) adopt(t *testing.T, source string, root repo.MetaID, items []modelItem) {
 	t.Helper()
-	m.lie.mu.Lock()
-	m.lie.storm = 0
-	m.lie.mu.Unlock()
+	m.lie.Storm(0)
 	s := m.sources[source]
 	c, err := m.Commit(t.Context(), "org", source, s.seq+1)
 	if err != nil || c.Root != root {
@@ -314,7 +159,7 @@ func (m liars) take(t *testing.T, packs []repo.Pack) {
 		objects, err := m.Objects(t.Context(), "org", []repo.Pack{p})
 		if err == nil {
 			m.index.Add("org", objects)
-		} else if len(m.lie.harmed) == 0 {
+		} else if len(m.lie.Harmed()) == 0 {
 			t.Errorf("objects of %s: %v", p.ID, err)
 		}
 	}
@@ -365,7 +210,7 @@ func (m *liars) reopen(t *testing.T) {
 	m.box = b
 	for source, s := range m.sources {
 		newest := int64(0)
-		for _, key := range keys(t, m.lie.memory, "t/org/c/"+source+"/") {
+		for _, key := range keys(t, m.lie.Memory, "t/org/c/"+source+"/") {
 			n, err := strconv.ParseInt(key[strings.LastIndexByte(key, '/')+1:], 10, 64)
 			if err != nil {
 				t.Fatal(err)
@@ -392,9 +237,7 @@ func (m *liars) reopen(t *testing.T) {
 // check reads everything that is kept.
 func (m liars) check(t *testing.T) {
 	t.Helper()
-	m.lie.mu.Lock()
-	m.lie.storm = 0
-	m.lie.mu.Unlock()
+	m.lie.Storm(0)
 	proof := &proven{whole: map[repo.PieceID]bool{}, keys: map[repo.PieceID][]byte{}}
 	sources := slices.Sorted(maps.Keys(m.sources))
 	for _, source := range sources {
@@ -411,7 +254,7 @@ func (m liars) check(t *testing.T) {
 	told := m.VerifyLog(t.Context(), "org") != nil
 	for i, source := range sources {
 		report, want := reports[i], len(m.sources[source].snapshots)
-		if len(m.lie.harmed) == 0 && (len(report.Damaged) > 0 || report.Commits != want) {
+		if len(m.lie.Harmed()) == 0 && (len(report.Damaged) > 0 || report.Commits != want) {
 			t.Errorf("Verify = %+v of %d snapshots although nothing was taken", report, want)
 		}
 		told = told || len(report.Damaged) > 0
@@ -424,7 +267,7 @@ func (m liars) check(t *testing.T) {
 				switch {
 				case err == nil && !bytes.Equal(out.Bytes(), item.text):
 					t.Errorf("snapshot %d of %s: content %d came back changed without an error", seq, source, i)
-				case err != nil && len(m.lie.harmed) == 0:
+				case err != nil && len(m.lie.Harmed()) == 0:
 					t.Errorf("snapshot %d of %s: content %d: %v, although nothing was taken", seq, source, i, err)
 				case err != nil && m.whole(t, item.content):
 					t.Errorf("snapshot %d of %s: content %d: %v, although its packs are as they were", seq, source, i, err)
@@ -447,7 +290,7 @@ func (m liars) whole(t *testing.T, c repo.Content) bool {
 	}
 	for _, id := range ids {
 		at, ok := found[id]
-		if !ok || strings.Contains(strings.Join(m.lie.harmed, " "), at.Pack.String()) {
+		if !ok || strings.Contains(strings.Join(m.lie.Harmed(), " "), at.Pack.String()) {
 			return false
 		}
 	}

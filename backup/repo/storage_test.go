@@ -29,7 +29,7 @@ func TestFaulty(t *testing.T) {
 // TestLying does the same with the storage that lies, which tells the truth as long
 // as it does not crash.
 func TestLying(t *testing.T) {
-	storagetest.Run(t, func(*testing.T) repo.Storage { return newLying(nil) })
+	storagetest.Run(t, func(*testing.T) repo.Storage { return storagetest.NewLying(nil) })
 }
 
 func openDir(t testing.TB, path string) *repo.Dir {
