@@ -178,13 +178,17 @@ func (a *applier) closeFolder(ctx context.Context, number int64) error {
 // them up: they were only in snapshots that expired meanwhile.
 func (a *applier) forgotten(ctx context.Context) error {
 	var items, records []int64
-	for _, i := range a.delta.Items {
+	for n := range a.delta.Items {
+		i := &a.delta.Items[n]
 		if !i.NewItem {
 			items = append(items, i.Number)
 		}
 		if !i.NewRecord {
 			records = append(records, i.Record.Number)
 		}
+	}
+	if len(items)+len(records) == 0 {
+		return nil
 	}
 	knownItems, err := a.numbersIn(ctx, "catalog_items", items)
 	if err != nil {
@@ -223,11 +227,11 @@ func (a *applier) numbersIn(ctx context.Context, table string, numbers []int64) 
 
 // items adds the items that are new, and points others to their new records.
 func (a *applier) items(ctx context.Context) error {
-	in := a.store.inserter(ctx, a.tx, `INSERT INTO catalog_items (source, number, id_hash, provider_id, record)`, 5)
-	for _, i := range a.delta.Items {
-		switch {
+	in := a.store.inserter(ctx, a.tx, `INSERT INTO catalog_items (source, number, id_hash, provider_id, record)`, `?1, ?, ?, ?, ?`, a.source)
+	for n := range a.delta.Items {
+		switch i := &a.delta.Items[n]; {
 		case i.NewItem:
-			if err := in.add(a.source, i.Number, idHash(i.ID), i.ID, i.Record.Number); err != nil {
+			if err := in.add(i.Number, idHash(i.ID), i.ID, i.Record.Number); err != nil {
 				return fmt.Errorf("add items: %w", err)
 			}
 		case i.NewRecord:
@@ -245,13 +249,15 @@ func (a *applier) items(ctx context.Context) error {
 // records adds what is new about contents.
 func (a *applier) records(ctx context.Context) error {
 	in := a.store.inserter(ctx, a.tx, `INSERT INTO catalog_records (source, number, item, meta, subject, sender, recipients, message_id, received_at, sent_at,
-		size_bytes, provider_bytes, attachments, has_content, search)`, 15)
-	for _, i := range a.delta.Items {
+		size_bytes, provider_bytes, attachments, has_content, search)`,
+		`?1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, coalesce(?, '')`, a.source)
+	for n := range a.delta.Items {
+		i := &a.delta.Items[n]
 		if !i.NewRecord {
 			continue
 		}
-		if err := in.add(a.source, i.Record.Number, i.Number, i.Record.Meta[:], clean(i.Subject), clean(i.From), clean(i.To), clean(i.InternetMessageID),
-			millis(i.Received), millis(i.Sent), i.Record.Bytes, i.Size, i.HasAttachments, i.Record.HasContent, itemSearch(i.Subject, i.From)); err != nil {
+		if err := in.add(i.Record.Number, i.Number, i.Record.Meta[:], clean(i.Subject), clean(i.From), clean(i.To), clean(i.InternetMessageID),
+			millis(i.Received), millis(i.Sent), i.Record.Bytes, i.Size, i.HasAttachments, i.Record.HasContent, given(itemSearch(i.Subject, i.From))); err != nil {
 			return fmt.Errorf("add records: %w", err)
 		}
 	}
@@ -283,8 +289,8 @@ func clean(s string) string {
 // entries ends the entries that no longer hold and adds those that do.
 func (a *applier) entries(ctx context.Context) error {
 	ended := append([]int64(nil), a.delta.Removed...)
-	for _, i := range a.delta.Items {
-		if !i.NewItem {
+	for n := range a.delta.Items {
+		if i := &a.delta.Items[n]; !i.NewItem {
 			ended = append(ended, i.Number)
 		}
 	}
@@ -300,8 +306,10 @@ func (a *applier) entries(ctx context.Context) error {
 		}
 		ended = ended[n:]
 	}
-	in := a.store.inserter(ctx, a.tx, `INSERT INTO catalog_entries (source, item, from_seq, to_seq, folder, record, received_at, flags, importance, categories, version, problem, properties)`, 13)
-	for _, i := range a.delta.Items {
+	in := a.store.inserter(ctx, a.tx, `INSERT INTO catalog_entries (source, from_seq, to_seq, item, folder, record, received_at, flags, importance, categories, version, problem, properties)`,
+		`?1, ?2, `+untilNow+`, ?, ?, ?, ?, ?, coalesce(?, ''), coalesce(?, ''), ?, coalesce(?, ''), ?`, a.source, a.delta.Seq)
+	for n := range a.delta.Items {
+		i := &a.delta.Items[n]
 		folder, ok := a.numbers[i.FolderID]
 		if !ok {
 			return fmt.Errorf("item %d is in folder %q: %w", i.Number, i.FolderID, backup.ErrNotFound)
@@ -310,8 +318,8 @@ func (a *applier) entries(ctx context.Context) error {
 		if !i.Properties.IsZero() {
 			properties = i.Properties[:]
 		}
-		if err := in.add(a.source, i.Number, a.delta.Seq, int64(forever), folder, i.Record.Number, millis(i.Received), flagBits(i.ItemState),
-			clean(i.Importance), categoriesText(i.Categories), clean(i.Version), problemText(i.Problem), properties); err != nil {
+		if err := in.add(i.Number, folder, i.Record.Number, millis(i.Received), flagBits(i.ItemState),
+			given(clean(i.Importance)), given(categoriesText(i.Categories)), clean(i.Version), given(problemText(i.Problem)), properties); err != nil {
 			return fmt.Errorf("add entries: %w", err)
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"encoding/binary"
+	"errors"
 	"fmt"
 
 	"holdfast/backup"
@@ -98,24 +99,27 @@ func (s *Store) AddObjects(ctx context.Context, org backup.OrgID, objects []repo
 func (s *Store) addObjects(ctx context.Context, tx *sql.Tx, org backup.OrgID, objects []repo.Object) error {
 	numbers := map[repo.PackID]int64{} // 0 for a pack that was known
 	blobs := map[blobKey]bool{}
-	intoBlobs := s.inserter(ctx, tx, `INSERT INTO catalog_blobs (pack, blob, type, at_byte, bytes)`, 5)
-	intoPieces := s.inserter(ctx, tx, `INSERT INTO catalog_pieces (prefix, pack, blob, at_byte, bytes, piece_id)`, 6)
-	for _, o := range objects {
-		pack, ok := numbers[o.Pack]
-		if !ok {
+	intoBlobs := s.inserter(ctx, tx, `INSERT INTO catalog_blobs (pack, blob, type, at_byte, bytes)`, `?, ?, ?, ?, ?`)
+	intoPieces := s.inserter(ctx, tx, `INSERT INTO catalog_pieces (prefix, pack, blob, at_byte, bytes, piece_id)`, `?, ?, ?, ?, ?, ?`)
+	var pack int64
+	var last blobKey // the pieces of a blob stand together, and the blobs of a pack
+	for i := range objects {
+		o := &objects[i]
+		if i == 0 || o.Pack != objects[i-1].Pack {
 			var err error
-			if pack, err = s.addPack(ctx, tx, org, o.Location); err != nil {
+			if pack, err = s.packNumber(ctx, tx, org, o.Location, numbers); err != nil {
 				return fmt.Errorf("add pack %s: %w", o.Pack, err)
 			}
-			numbers[o.Pack] = pack
 		}
 		if pack == 0 {
 			continue
 		}
-		if key := (blobKey{pack, o.Blob}); !blobs[key] {
-			blobs[key] = true
-			if err := intoBlobs.add(pack, int64(o.Blob), int64(o.Type), o.Offset, int64(o.Length)); err != nil {
-				return fmt.Errorf("add blobs: %w", err)
+		if at := (blobKey{pack, o.Blob}); at != last {
+			if last = at; !blobs[at] {
+				blobs[at] = true
+				if err := intoBlobs.add(pack, int64(o.Blob), int64(o.Type), o.Offset, int64(o.Length)); err != nil {
+					return fmt.Errorf("add blobs: %w", err)
+				}
 			}
 		}
 		if err := intoPieces.add(piecePrefix(o.ID), pack, int64(o.Blob), int64(o.Start), int64(o.Size), o.ID[:]); err != nil {
@@ -136,6 +140,17 @@ type blobKey struct {
 	blob uint32
 }
 
+// packNumber returns the number of a pack of objects, adding it if it is not in
+// numbers.
+func (s *Store) packNumber(ctx context.Context, tx *sql.Tx, org backup.OrgID, at repo.Location, numbers map[repo.PackID]int64) (number int64, err error) {
+	number, ok := numbers[at.Pack]
+	if !ok {
+		number, err = s.addPack(ctx, tx, org, at)
+		numbers[at.Pack] = number
+	}
+	return number, err
+}
+
 // addPack adds a pack and returns its number, 0 if it was known.
 func (s *Store) addPack(ctx context.Context, tx *sql.Tx, org backup.OrgID, at repo.Location) (int64, error) {
 	if s.dialect == dialectPostgres {
@@ -144,15 +159,13 @@ func (s *Store) addPack(ctx context.Context, tx *sql.Tx, org backup.OrgID, at re
 			return 0, err
 		}
 	}
-	known, err := one(ctx, tx, scanValue[int64], `SELECT count(*) FROM catalog_packs WHERE org_id = $1 AND pack_id = $2`, org, at.Pack[:])
-	if err != nil || known > 0 {
-		return 0, err
+	number, err := one(ctx, tx, scanValue[int64], `
+		INSERT INTO catalog_packs (number, org_id, pack_id, kind, epoch)
+		SELECT coalesce(max(number), 0) + 1, $1, $2, $3, $4 FROM catalog_packs WHERE TRUE
+		ON CONFLICT (org_id, pack_id) DO NOTHING RETURNING number`,
+		org, at.Pack[:], int64(at.Kind), int64(at.Epoch))
+	if errors.Is(err, backup.ErrNotFound) {
+		return 0, nil
 	}
-	number, err := one(ctx, tx, scanValue[int64], `SELECT coalesce(max(number), 0) + 1 FROM catalog_packs`)
-	if err != nil {
-		return 0, err
-	}
-	_, err = tx.ExecContext(ctx, `INSERT INTO catalog_packs (number, org_id, pack_id, kind, epoch) VALUES ($1, $2, $3, $4, $5)`,
-		number, org, at.Pack[:], int64(at.Kind), int64(at.Epoch))
 	return number, err
 }

@@ -91,8 +91,10 @@ func (s *Store) prepare(ctx context.Context, cfg Config) error {
 }
 
 // sqlitePragmas are set on every pooled connection; busy_timeout comes first,
-// since the others may already meet a lock.
-const sqlitePragmas = "_pragma=busy_timeout(5000)&_pragma=journal_mode(WAL)&_pragma=synchronous(NORMAL)&_pragma=foreign_keys(1)&_pragma=cache_size(-32000)&_txlock=immediate"
+// since the others may already meet a lock. What is written waits in the log
+// until that has 4000 pages (16 MB): who then writes next takes it to the database
+// and waits for the disk, which at SQLite's own 1000 is a tenth of a rebuild.
+const sqlitePragmas = "_pragma=busy_timeout(5000)&_pragma=journal_mode(WAL)&_pragma=synchronous(NORMAL)&_pragma=foreign_keys(1)&_pragma=cache_size(-32000)&_pragma=wal_autocheckpoint(4000)&_txlock=immediate"
 
 func (s *Store) openSQLite(_ context.Context, path string) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
