@@ -1,12 +1,14 @@
 package repo
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"errors"
 	"fmt"
 	"hash"
 	"io"
+	"unicode"
 )
 
 // Content says how to join pieces to what PutContent was given. It is a value
@@ -157,7 +159,7 @@ func (b *contentBuilder) putShared(data []byte) error {
 
 func (b *contentBuilder) endRun() error {
 	part := Part{Kind: PartEncoded, Length: b.length, Width: b.width, CRLF: b.crlf}
-	if b.big {
+	if b.big || isPicture(*b.run) {
 		if len(*b.run) > 0 {
 			if err := b.putShared(*b.run); err != nil {
 				return err
@@ -173,6 +175,12 @@ func (b *contentBuilder) endRun() error {
 	// Two more parts must fit: one more run that is under way, and what follows.
 	b.splitter.raw = len(b.content.Parts) > maxParts-4
 	return b.flushSkeleton()
+}
+
+// isPicture says that a short run is shared as well: it is not text, so it may be
+// the logo of a sender, which stands in each of their messages.
+func isPicture(run []byte) bool {
+	return len(run) >= pictureLeast && bytes.ContainsFunc(run[:64], func(r rune) bool { return r < ' ' && !unicode.IsSpace(r) && r != '\x1b' })
 }
 
 // flushSkeleton makes pieces of the skeleton as long as it has enough for one.

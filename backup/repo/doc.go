@@ -27,10 +27,11 @@
 //
 // Content is split by Writer.PutContent: runs of 40 full lines of base64 and
 // more are stored decoded, with the shorter line that ends them; long ones (48
-// KiB and more) as shared pieces, which all sources of a tenant share;
-// everything else in order as the skeleton, which belongs to its source. The
-// recipe in Content joins them again, byte for byte. An ordinary message is one
-// small piece; small pieces are sealed in groups of about 128 KiB.
+// KiB and more, pictures and other data that is not text from 4 KiB on) as shared
+// pieces, which all sources of a tenant share; everything else in order as the
+// skeleton, which belongs to its source. The recipe in Content joins them again,
+// byte for byte. An ordinary message is one small piece; small pieces are sealed
+// in groups of about 128 KiB.
 //
 // # Keys
 //

@@ -26,7 +26,8 @@ const (
 	maxFooter    = 4 << 20
 	maxCommit    = 4 << 20
 	maxParts     = 4096
-	sharedLeast  = 48 << 10 // decoded runs from here on are shared pieces
+	sharedLeast  = 48 << 10 // decoded runs from here on are shared pieces,
+	pictureLeast = 4 << 10  // and from here on those that are not text
 	groupPiece   = 48 << 10 // pieces below are grouped
 	groupTarget  = 128 << 10
 	groupPieces  = 4096 // most pieces of a group

@@ -53,18 +53,44 @@ func TestSamePieceFromManyGoroutinesIsStoredOnce(t *testing.T) {
 
 func TestOrdinaryMailIsOneSmallPiece(t *testing.T) {
 	b := open(t, repo.NewMemory(), keyStore{"k"})
-	mail := "Subject: x\r\n\r\ntext\r\n--b\r\n" + lines(noise(1, 20<<10), 76, "\r\n") + "--b\r\nmore\r\n" + lines(noise(2, 4<<10), 76, "\r\n") + "--b--\r\n"
+	mail := "Subject: x\r\n\r\ntext\r\n--b\r\n" + lines(bytes.Repeat([]byte("слово за словом\r\n"), 700), 76, "\r\n") + "--b\r\nmore\r\n" + lines(noise(2, 4000), 76, "\r\n") + "--b--\r\n"
 	c := b.store(t, "org", "box", 1, []byte(mail))[0]
 	if len(c.Skeleton) != 1 || len(c.Parts) != 5 {
 		t.Errorf("%d pieces in %d parts, want 1 in 5", len(c.Skeleton), len(c.Parts))
 	}
 	for _, p := range c.Parts {
 		if len(p.Shared) > 0 {
-			t.Error("a short run became a shared piece")
+			t.Error("a text, or a picture of a few bytes, became a shared piece")
 		}
 	}
 	if n := size(t, b.storage, "t/org/d/"); n > 26<<10 {
 		t.Errorf("%d bytes of mail take %d, want the attachments decoded", len(mail), n)
+	}
+}
+
+// TestALogoIsStoredOnce stores messages of a sender to two people: the picture
+// below their text is one shared piece.
+func TestALogoIsStoredOnce(t *testing.T) {
+	b := open(t, repo.NewMemory(), keyStore{"k"})
+	logo := "\r\nContent-Type: image/png\r\n\r\n" + lines(append([]byte("\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR"), noise(1, 12<<10)...), 76, "\r\n")
+	var first repo.Content
+	for i, box := range []string{"ada", "ben"} {
+		for seq := range int64(3) {
+			mail := fmt.Sprintf("Subject: %d to %s\r\n\r\n%s", seq, box, logo)
+			c := b.store(t, "org", box, seq+1, []byte(mail))[0]
+			if i == 0 && seq == 0 {
+				first = c
+			}
+			if len(c.Parts) != 2 || len(c.Parts[1].Shared) != 1 || c.Parts[1].Shared[0].ID != first.Parts[1].Shared[0].ID {
+				t.Errorf("parts are %+v, want the picture as one shared piece", c.Parts)
+			}
+			if got := b.read(t, "org", box, c); string(got) != mail {
+				t.Error("came back changed")
+			}
+		}
+	}
+	if n := size(t, b.storage, "t/org/d/"); n > 18<<10 {
+		t.Errorf("a picture of 12 KiB in six messages takes %d bytes", n)
 	}
 }
 
