@@ -68,7 +68,9 @@ func (d Deletion) Open() bool { return d.Step != DeletionDone }
 // Move goes on to a step.
 func (d *Deletion) Move(step DeletionStep, now time.Time) {
 	d.Step, d.StepAt, d.Done, d.Tries, d.Problem = step, now, 0, 0, Problem{}
-	d.NextTryAt = now
+	if d.NextTryAt = now; step == DeletionDone {
+		d.NextTryAt = time.Time{}
+	}
 }
 
 // Unlocks is when what is locked is tried again: when the last lock ends, or a day

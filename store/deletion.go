@@ -178,12 +178,22 @@ func (s *Store) IsDeleting(ctx context.Context, org backup.OrgID) (bool, error) 
 	return n > 0, err
 }
 
-// SaveDeletion writes how far a deletion is.
+// SaveDeletion writes how far the step under way of a deletion is. It is
+// backup.ErrConflict if the deletion has gone on without the caller: another worker
+// took it over from one that was away for long.
 func (s *Store) SaveDeletion(ctx context.Context, d backup.Deletion) error {
-	return saveDeletion(ctx, s.db, d)
+	return saveDeletion(ctx, s.db, d, d)
 }
 
-func saveDeletion(ctx context.Context, q querier, d backup.Deletion) error {
+// MoveDeletion is SaveDeletion of one that goes on to another step.
+func (s *Store) MoveDeletion(ctx context.Context, d backup.Deletion, to backup.DeletionStep) error {
+	moved := d
+	moved.Move(to, time.Now())
+	return saveDeletion(ctx, s.db, moved, d)
+}
+
+// saveDeletion writes d if the row is at the step of was.
+func saveDeletion(ctx context.Context, q querier, d, was backup.Deletion) error {
 	removed, err := jsonText(d.Removed)
 	if err != nil {
 		return err
@@ -192,11 +202,15 @@ func saveDeletion(ctx context.Context, q querier, d backup.Deletion) error {
 	if err != nil {
 		return err
 	}
-	if err := execOne(ctx, q, `
+	err = execOne(ctx, q, `
 		UPDATE deletions SET step = $1, done = $2, removed = $3, left_behind = $4, objects = $5, retained = $6, retained_until = $7, problem = $8,
-			tries = $9, step_at = $10, next_try_at = $11, ended_at = $12 WHERE org_id = $13`,
+			tries = $9, step_at = $10, next_try_at = $11, ended_at = $12 WHERE org_id = $13 AND step = $14 AND step_at = $15`,
 		d.Step, d.Done, removed, left, d.Objects, d.Retained, millis(d.RetainedUntil), problemText(d.Problem),
-		d.Tries, millis(d.StepAt), millis(d.NextTryAt), millis(d.EndedAt), d.OrgID); err != nil {
+		d.Tries, millis(d.StepAt), millis(d.NextTryAt), millis(d.EndedAt), d.OrgID, was.Step, millis(was.StepAt))
+	if errors.Is(err, backup.ErrNotFound) {
+		return fmt.Errorf("the deletion of organization %s is at the step %s no more: %w", d.OrgID, was.Step, backup.ErrConflict)
+	}
+	if err != nil {
 		return fmt.Errorf("save the deletion: %w", err)
 	}
 	return nil

@@ -34,10 +34,15 @@ func (s *Store) CopyIsRunning(ctx context.Context) (bool, error) {
 
 // DestroyKeys destroys all keys of an organization that is being deleted.
 func (s *Store) DestroyKeys(ctx context.Context, org backup.OrgID) error {
-	if _, err := s.db.ExecContext(ctx, `DELETE FROM repository_keys WHERE org_id = $1 AND EXISTS (SELECT 1 FROM deletions WHERE org_id = $1)`, org); err != nil {
-		return fmt.Errorf("destroy the keys: %w", err)
-	}
-	return nil
+	return s.inTx(ctx, func(tx *sql.Tx) error {
+		if err := s.lockKeys(ctx, tx, string(org)); err != nil {
+			return err
+		}
+		if _, err := tx.ExecContext(ctx, `DELETE FROM repository_keys WHERE org_id = $1 AND EXISTS (SELECT 1 FROM deletions WHERE org_id = $1)`, org); err != nil {
+			return fmt.Errorf("destroy the keys: %w", err)
+		}
+		return nil
+	})
 }
 
 // forgottenPacks is how many packs are forgotten between two questions.
@@ -92,7 +97,8 @@ var organizationRows = []string{
 
 // ForgetOrganization removes what the portal knows of an organization that is
 // being deleted, and with it the people who belong nowhere else. What remains is
-// the deletion, which it saves, and the partner's activity.
+// the deletion, which it saves, and the partner's activity. If the deletion has gone
+// on without the caller, it is backup.ErrConflict.
 func (s *Store) ForgetOrganization(ctx context.Context, d backup.Deletion) error {
 	return s.inTx(ctx, func(tx *sql.Tx) error {
 		if err := execOne(ctx, tx, `UPDATE organizations SET deleting_at = deleting_at WHERE id = $1 AND deleting_at > 0`, d.OrgID); errors.Is(err, backup.ErrNotFound) {
@@ -122,7 +128,7 @@ func (s *Store) ForgetOrganization(ctx context.Context, d backup.Deletion) error
 }
 
 func (s *Store) saveEnd(ctx context.Context, tx *sql.Tx, d backup.Deletion) error {
-	now := time.Now()
+	now, was := time.Now(), d
 	next := backup.DeletionDone
 	if d.Retained > 0 {
 		next = backup.DeletionRetained
@@ -132,7 +138,7 @@ func (s *Store) saveEnd(ctx context.Context, tx *sql.Tx, d backup.Deletion) erro
 	if d.Retained > 0 {
 		d.NextTryAt = d.Unlocks(now)
 	}
-	return saveDeletion(ctx, tx, d)
+	return saveDeletion(ctx, tx, d, was)
 }
 
 // forgetPeople removes the memberships of an organization, and the people who

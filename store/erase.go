@@ -31,6 +31,9 @@ func (s *Store) EraseMailbox(ctx context.Context, org backup.OrgID, mailbox back
 // then on none is made.
 func (s *Store) destroyKeys(ctx context.Context, tx *sql.Tx, org backup.OrgID, mailbox backup.MailboxID) error {
 	now := time.Now()
+	if err := s.lockKeys(ctx, tx, string(org)); err != nil {
+		return err
+	}
 	keys, err := s.destroyedKeys(ctx, tx, org, mailbox)
 	known := err == nil
 	if err != nil && !errors.Is(err, backup.ErrNotFound) {
@@ -49,7 +52,7 @@ func (s *Store) destroyKeys(ctx context.Context, tx *sql.Tx, org backup.OrgID, m
 			k.Fingerprint = backup.KeyFingerprint(key)
 		}
 		return k, nil
-	}, `SELECT epoch, key_sealed, created_at FROM repository_keys WHERE org_id = $1 AND source = $2 ORDER BY epoch`+s.forUpdate(), org, mailbox)
+	}, `SELECT epoch, key_sealed, created_at FROM repository_keys WHERE org_id = $1 AND source = $2 ORDER BY epoch`, org, mailbox)
 	if err != nil {
 		return fmt.Errorf("read its keys: %w", err)
 	}
@@ -66,6 +69,16 @@ func (s *Store) destroyKeys(ctx context.Context, tx *sql.Tx, org backup.OrgID, m
 	}
 	_, err = tx.ExecContext(ctx, `DELETE FROM repository_keys WHERE org_id = $1 AND source = $2`, org, mailbox)
 	return err
+}
+
+// lockKeys has others wait who make or destroy keys of an organization, until the
+// transaction ends.
+func (s *Store) lockKeys(ctx context.Context, tx *sql.Tx, org string) error {
+	_, err := one(ctx, tx, scanValue[string], `SELECT id FROM organizations WHERE id = $1`+s.forUpdate(), org)
+	if err != nil && !errors.Is(err, backup.ErrNotFound) {
+		return fmt.Errorf("lock the keys: %w", err)
+	}
+	return nil
 }
 
 // DestroyedKeys returns the keys of a mailbox that were destroyed; one whose data

@@ -2,11 +2,15 @@ package store_test
 
 import (
 	"bytes"
+	"database/sql"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"holdfast/backup"
 	"holdfast/backup/engine"
@@ -126,4 +130,44 @@ func TestScrubbedDatabaseHoldsNothingThatWasErased(t *testing.T) {
 // deltaOf is a commit with new messages.
 func deltaOf(seq int64, items ...engine.ItemChange) engine.Delta {
 	return engine.Delta{Seq: seq, At: time.Now(), NextNumber: int64(len(items) + 1), Totals: engine.Totals{Items: int64(len(items))}, Items: items}
+}
+
+// TestMailboxErasedSeveralTimesAtOnce has several machines destroy the keys of a
+// mailbox, as an erasure and a collection do, while a run asks for its key: what
+// was destroyed is known, and no key is left.
+func TestMailboxErasedSeveralTimesAtOnce(t *testing.T) {
+	storetest.EachRaw(t, func(t *testing.T, st *store.Store, raw *sql.DB) {
+		w, ctx := storetest.Fill(t, st), t.Context()
+		var accounts []backup.Mailbox
+		for n := range 12 {
+			accounts = append(accounts, storetest.Account(fmt.Sprint("box", n)))
+		}
+		_, boxes := storetest.Connect(t, st, w.Ada, "tenant-1", accounts...)
+		org := w.Contoso.ID
+		for _, box := range boxes {
+			if _, err := st.SourceKey(ctx, string(org), string(box.ID), 0); err != nil {
+				t.Fatal(err)
+			}
+			var g errgroup.Group
+			for range 4 {
+				g.Go(func() error { return st.EraseMailbox(ctx, org, box.ID) })
+				g.Go(func() error {
+					if _, err := st.SourceKey(ctx, string(org), string(box.ID), 0); err != nil && !errors.Is(err, repo.ErrNoKey) && !isNotFound(err) {
+						return err
+					}
+					return nil
+				})
+			}
+			if err := g.Wait(); err != nil {
+				t.Fatal(err)
+			}
+			if keys, err := st.DestroyedKeys(ctx, org, box.ID); err != nil || len(keys) != 1 {
+				t.Errorf("destroyed keys %+v, %v; want the one that there was", keys, err)
+			}
+		}
+		var left int
+		if err := raw.QueryRowContext(ctx, `SELECT count(*) FROM repository_keys WHERE org_id = $1 AND source <> ''`, org).Scan(&left); err != nil || left > 0 {
+			t.Errorf("%d keys are left, %v", left, err)
+		}
+	})
 }

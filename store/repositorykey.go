@@ -60,6 +60,9 @@ func (s *Store) repositoryKey(ctx context.Context, tenant, source string, epoch 
 		}
 		// Durably, since what is sealed under the key soon is in the repository for good.
 		err = s.durably(ctx, func(tx *sql.Tx) error {
+			if err := s.lockKeys(ctx, tx, tenant); err != nil {
+				return err
+			}
 			if err := mustNotBeErased(ctx, tx, tenant, source); err != nil {
 				return err
 			}

@@ -16,6 +16,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/riverqueue/river"
@@ -123,9 +124,14 @@ func (s *Store) openSQLite(_ context.Context, path string) error {
 }
 
 func (s *Store) openPostgres(ctx context.Context, dsn string) error {
-	pool, err := pgxpool.New(ctx, dsn)
+	cfg, err := pgxpool.ParseConfig(dsn)
 	if err != nil {
-		return errors.New("-database is not a PostgreSQL address that can be used; it looks like postgres://user:password@host/name")
+		return errNoPostgres
+	}
+	cfg.AfterConnect = leaveTransactions
+	pool, err := pgxpool.NewWithConfig(ctx, cfg)
+	if err != nil {
+		return errNoPostgres
 	}
 	s.pool = pool
 	s.db = stdlib.OpenDBFromPool(pool)
@@ -136,6 +142,17 @@ func (s *Store) openPostgres(ctx context.Context, dsn string) error {
 		return fmt.Errorf("the PostgreSQL database cannot be reached: %w", err)
 	}
 	return nil
+}
+
+var errNoPostgres = errors.New("-database is not a PostgreSQL address that can be used; it looks like postgres://user:password@host/name")
+
+// leaveTransactions has the server end a transaction in which nothing was done for
+// half a minute, unless its administrator chose a time: a machine that stalls, or
+// lost its power, in the middle of one would keep others waiting for as long as it
+// is away. Ours take no time between two statements.
+func leaveTransactions(ctx context.Context, conn *pgx.Conn) error {
+	_, err := conn.Exec(ctx, `SELECT set_config('idle_in_transaction_session_timeout', '30s', false) WHERE current_setting('idle_in_transaction_session_timeout') = '0'`)
+	return err
 }
 
 // SQLite's result codes for a file that is no database or is damaged

@@ -50,9 +50,12 @@ func (w *deleteOrganization) Work(ctx context.Context, job *river.Job[backup.Del
 		switch {
 		case ctx.Err() != nil:
 			return ctx.Err()
+		case errors.Is(err, backup.ErrConflict):
+			w.Log.Info("another worker goes on with the deletion", "organization", d.OrgID, "reason", err)
+			return nil
 		case errors.Is(err, errWait):
 			d.NextTryAt = time.Now().Add(stopPause)
-			return w.Store.SaveDeletion(ctx, d)
+			return w.noted(ctx, d)
 		case err != nil:
 			return w.failed(ctx, d, err)
 		}
@@ -82,7 +85,16 @@ func (w *deleteOrganization) failed(ctx context.Context, d backup.Deletion, err 
 	}
 	d.NextTryAt = backup.DeletionRetry(time.Now(), d.Tries)
 	d.Tries++
-	return errors.Join(river.JobCancel(fmt.Errorf("delete organization %s, %s: %w", d.OrgID, d.Step, err)), w.Store.SaveDeletion(context.WithoutCancel(ctx), d))
+	return errors.Join(river.JobCancel(fmt.Errorf("delete organization %s, %s: %w", d.OrgID, d.Step, err)), w.noted(context.WithoutCancel(ctx), d))
+}
+
+// noted saves what there is to say of a deletion, unless another worker has taken
+// it over.
+func (w *deleteOrganization) noted(ctx context.Context, d backup.Deletion) error {
+	if err := w.Store.SaveDeletion(ctx, d); !errors.Is(err, backup.ErrConflict) {
+		return err
+	}
+	return nil
 }
 
 // step does the step that a deletion is at and saves the next one.
@@ -115,8 +127,7 @@ func (w *deleteOrganization) next(ctx context.Context, d *backup.Deletion, step 
 	if err != nil {
 		return err
 	}
-	d.Move(step, time.Now())
-	return w.Store.SaveDeletion(ctx, *d)
+	return w.Store.MoveDeletion(ctx, *d, step)
 }
 
 // stop takes waiting jobs of the organization away and waits for those that run.
@@ -238,9 +249,7 @@ func (w *deleteOrganization) retained(ctx context.Context, d *backup.Deletion) e
 		return err
 	}
 	if d.Retained == 0 {
-		d.Move(backup.DeletionDone, time.Now())
-		d.NextTryAt = time.Time{}
-		return w.Store.SaveDeletion(ctx, *d)
+		return w.Store.MoveDeletion(ctx, *d, backup.DeletionDone)
 	}
 	d.NextTryAt = d.Unlocks(time.Now())
 	return w.Store.SaveDeletion(ctx, *d)

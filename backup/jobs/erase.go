@@ -52,6 +52,10 @@ func (r *Runner) Erase(ctx context.Context, org backup.OrgID, id backup.ErasureI
 	if err == nil || ctx.Err() != nil {
 		return err
 	}
+	if now, readErr := r.Store.Erasure(ctx, org, id); readErr == nil && !now.Open() {
+		r.Log.Info("another worker has ended the erasure", "organization", org, "erasure", id, "reason", err)
+		return nil
+	}
 	e.Problem = *backup.AsProblem(err)
 	e.Problem.At = time.Now()
 	e.Problem.Text = "It could not be ended yet. The log has the cause; Holdfast goes on by itself."

@@ -3,12 +3,12 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"iter"
 	"log/slog"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -55,10 +55,10 @@ type condemned struct {
 	erasure backup.Erasure
 }
 
-func newCondemned(t *testing.T) condemned {
+func newCondemned(t *testing.T, c config) condemned {
 	t.Helper()
 	ctx := t.Context()
-	d := condemned{config: config{Data: t.TempDir()}}
+	d := condemned{config: c}
 	st, eng := openConfig(t, d.config)
 	defer st.Close()
 	d.world = storetest.Fill(t, st)
@@ -101,7 +101,7 @@ func (d condemned) over(t *testing.T, st *store.Store) bool {
 // while it erases a mailbox and deletes an organization. Both end, once; of them
 // nothing is left, and of others nothing is missing.
 func TestKilledWhileErasingAndDeleting(t *testing.T) {
-	d := newCondemned(t)
+	d := newCondemned(t, config{Data: t.TempDir()})
 	s := &server{t: t, args: []string{"serve", "-addr", freeAddr(t), "-data", d.config.Data, "-workers", "2"}}
 	s.start()
 	<-s.killEvery(killCount(5), 100*time.Millisecond, 900*time.Millisecond)
@@ -115,9 +115,14 @@ func TestKilledWhileErasingAndDeleting(t *testing.T) {
 	s.now.kill()
 	d.once(t, st)
 	d.nothingLeft(t, st, eng)
+	folders, err := filepath.Glob(filepath.Join(d.config.Data, "repository", "t", "*"))
+	if err != nil || len(folders) != 1 || filepath.Base(folders[0]) != string(d.kept.OrgID) {
+		t.Errorf("the repository has the folders %v, %v; want that of the organization that is kept", folders, err)
+	}
 }
 
-// once checks that there is one certificate, and one entry of each end.
+// once checks that there is one certificate, which names the keys, and one entry
+// of each end.
 func (d condemned) once(t *testing.T, st *store.Store) {
 	t.Helper()
 	e, err := st.Erasure(t.Context(), d.kept.OrgID, d.erasure.ID)
@@ -127,18 +132,24 @@ func (d condemned) once(t *testing.T, st *store.Store) {
 	if _, err := st.CertificateSeal(t.Context(), e); err != nil {
 		t.Errorf("the certificate's seal: %v", err)
 	}
-	entries, _, err := st.Activity(t.Context(), "", d.kept.OrgID, store.ActivityQuery{Page: 1, Size: 100})
+	var certificate backup.ErasureCertificate
+	if err := json.Unmarshal(e.Certificate, &certificate); err != nil || len(certificate.Keys) != 1 {
+		t.Errorf("the certificate is %s, %v; want the one key in it", e.Certificate, err)
+	}
+	own, _, err := st.Activity(t.Context(), "", d.kept.OrgID, store.ActivityQuery{Page: 1, Size: 100})
 	if err != nil {
 		t.Fatal(err)
 	}
-	n := 0
-	for _, entry := range entries {
-		if entry.Kind == "erasure.done" {
-			n++
-		}
+	partners, _, err := st.Activity(t.Context(), d.world.Owner.Partner.ID, "", store.ActivityQuery{Page: 1, Size: 100})
+	if err != nil {
+		t.Fatal(err)
 	}
-	if n != 1 {
-		t.Errorf("%d entries say that the mailbox is erased, want 1", n)
+	ends := map[string]int{}
+	for _, entry := range append(own, partners...) {
+		ends[entry.Kind]++
+	}
+	if ends["erasure.done"] != 1 || ends["organization.delete"] != 1 {
+		t.Errorf("%d entries say that the mailbox is erased, and %d that the organization is deleted; want one of each", ends["erasure.done"], ends["organization.delete"])
 	}
 }
 
@@ -152,11 +163,11 @@ func (d condemned) nothingLeft(t *testing.T, st *store.Store, eng *engine.Engine
 	if _, err := st.OrganizationByID(ctx, d.world.Fabrikam.ID); !errors.Is(err, backup.ErrNotFound) {
 		t.Errorf("the deleted organization: %v, want ErrNotFound", err)
 	}
-	folders, err := filepath.Glob(filepath.Join(d.config.Data, "repository", "t", "*"))
-	if err != nil || len(folders) != 1 || filepath.Base(folders[0]) != string(d.kept.OrgID) {
-		t.Errorf("the repository has %v, %v; want the organization that is kept", folders, err)
+	tenants, err := eng.Repo.Tenants(ctx)
+	if err != nil || len(tenants) != 1 || tenants[0] != string(d.kept.OrgID) {
+		t.Errorf("the repository has %v, %v; want the organization that is kept", tenants, err)
 	}
-	if _, err := os.Stat(filepath.Join(d.config.Data, "repository", "format.json")); err != nil {
+	if err := eng.Repo.Ready(ctx); err != nil {
 		t.Error(err)
 	}
 	items, _, err := st.Items(ctx, d.kept.OrgID, d.kept.ID, 1, store.ItemQuery{PageSize: 100})
