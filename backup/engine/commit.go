@@ -102,8 +102,11 @@ func (r *run) keepCursors(ctx context.Context, final bool) error {
 }
 
 // flush commits everything that is staged: first in the repository, then in the
-// catalog. No fetch is under way.
+// catalog. No fetch is under way. If the commit fails, nothing is committed after it.
 func (r *run) flush(ctx context.Context, final bool) error {
+	if r.spoiled != nil {
+		return r.spoiled
+	}
 	w, err := r.openWriter(ctx)
 	if err != nil {
 		return err
@@ -120,11 +123,8 @@ func (r *run) flush(ctx context.Context, final bool) error {
 	r.writer = nil // Commit ends it in any case
 	r.mu.Unlock()
 	done, err := w.Commit(ctx, repo.Commit{Seq: d.Seq, At: d.At, Root: id, Partial: d.Partial, Since: r.since.Round(0)})
-	if errors.Is(err, repo.ErrCommitExists) {
-		return fmt.Errorf("%w: %w", ErrBusy, err)
-	}
 	if err != nil {
-		return fromRepository(err)
+		return r.spoil(err)
 	}
 	r.last = w
 	d.At, d.Objects = done.At, done.Objects
@@ -134,6 +134,17 @@ func (r *run) flush(ctx context.Context, final bool) error {
 	}
 	r.committed(d, done.Bytes, final)
 	return nil
+}
+
+// spoil ends the run, whose commit failed.
+func (r *run) spoil(err error) error {
+	if errors.Is(err, repo.ErrCommitExists) {
+		r.spoiled = fmt.Errorf("%w: %w", ErrBusy, err)
+	} else {
+		r.spoiled = fromRepository(err)
+	}
+	r.fail(r.spoiled)
+	return r.spoiled
 }
 
 // delta sums up what is staged, and sorts it by folder.

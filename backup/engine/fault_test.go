@@ -304,3 +304,54 @@ func (endless) Content(context.Context, string) (io.ReadCloser, error) {
 type zeros struct{}
 
 func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }
+
+// failOnce is a storage whose nth upload fails when it is to be made durable.
+type failOnce struct {
+	repo.Storage
+	left int
+}
+
+type failedUpload struct{ repo.Upload }
+
+var errOnce = errors.New("503 service unavailable")
+
+func (f *failOnce) Create(ctx context.Context, key string) (repo.Upload, error) {
+	u, err := f.Storage.Create(ctx, key)
+	if f.left--; err == nil && f.left == 0 {
+		return failedUpload{u}, nil
+	}
+	return u, err
+}
+
+func (failedUpload) Commit(context.Context) error { return errOnce }
+
+// TestNothingIsCommittedAfterACommitThatFailed lets one upload of a run with
+// checkpoints fail, each at one time: the messages whose records went with it must
+// not be in a later checkpoint of the same run.
+func TestNothingIsCommittedAfterACommitThatFailed(t *testing.T) {
+	for at := 1; ; at++ {
+		memory := repo.NewMemory()
+		b, p := openBench(t, openStore(t), memory), newProvider()
+		p.add("inbox", "first", []byte("text"))
+		b.run(p)
+		for _, folder := range []string{"inbox", "sentitems", "deleteditems"} {
+			for range 3 {
+				p.add(folder, "x", randomText(random(t)))
+			}
+		}
+		storage := &failOnce{memory, at}
+		failing := openBench(t, b.store, storage)
+		failing.Checkpoint = engine.Checkpoint{Items: 1}
+		_, err := failing.Backup(t.Context(), engine.Job{Org: org, Mailbox: mailbox, Source: p, Concurrency: 1})
+		if err != nil && !errors.Is(err, errOnce) || (err == nil) != (storage.left > 0) {
+			t.Fatalf("upload %d failed: Backup = %v", at, err)
+		}
+		if report, err := openBench(t, b.store, memory).Verify(t.Context(), org, true); err != nil || len(report.Damaged) > 0 {
+			t.Fatalf("upload %d failed: Verify says %q, %v", at, report.Damaged, err)
+		}
+		openBench(t, b.store, memory).run(p)
+		if storage.left > 0 {
+			return
+		}
+	}
+}

@@ -51,6 +51,7 @@ type run struct {
 	streak    []streakItem                // failed items without a success between them
 	records   map[repo.MetaID]*itemRecord // written since the last commit, without properties
 	snapshot  int64                       // the newest commit of this run
+	spoiled   error                       // why a commit failed, with whose writer everything is gone that staged refers to
 }
 
 // folder is a folder in a run.
@@ -255,5 +256,6 @@ func stopsRun(err error) bool {
 		backup.ProblemDiskFull, backup.ProblemRepository:
 		return true
 	}
-	return errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
+	var broken *repositoryError // whose kind is found when the run has ended
+	return errors.As(err, &broken) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
 }
