@@ -6,12 +6,13 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 
 	"holdfast/backup"
 	"holdfast/backup/repo"
 )
 
-var _ repo.Index = (*Store)(nil)
+var _ repo.Lister = (*Store)(nil)
 
 // piecePrefix is what pieces are looked up by: the beginning of their ids,
 // which are too long for an index.
@@ -55,6 +56,43 @@ func locateSQL(n int) string {
 		JOIN catalog_packs p ON p.number = x.pack
 		JOIN catalog_blobs b ON b.pack = x.pack AND b.blob = x.blob
 		WHERE p.org_id = $1 AND x.prefix IN (` + placeholders(2, n) + `)`
+}
+
+// EachPiece implements repo.Lister.
+func (s *Store) EachPiece(ctx context.Context, tenant string, packs []repo.PackID, f func(repo.PieceID)) error {
+	for part := range slices.Chunk(packs, catalogChunk) {
+		args := []any{tenant}
+		for _, id := range part {
+			args = append(args, id[:])
+		}
+		if err := s.eachPiece(ctx, piecesSQL(len(part)), args, f); err != nil {
+			return fmt.Errorf("list pieces of packs: %w", err)
+		}
+	}
+	return nil
+}
+
+func (s *Store) eachPiece(ctx context.Context, query string, args []any, f func(repo.PieceID)) error {
+	rows, err := s.read.QueryContext(ctx, query, args...)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	var data sql.RawBytes
+	for rows.Next() {
+		if err := rows.Scan(&data); err != nil {
+			return err
+		}
+		var id repo.PieceID
+		copy(id[:], data)
+		f(id)
+	}
+	return rows.Err()
+}
+
+// piecesSQL is the statement that lists the pieces of n packs.
+func piecesSQL(n int) string {
+	return `SELECT x.piece_id FROM catalog_packs p JOIN catalog_pieces x ON x.pack = p.number WHERE p.org_id = $1 AND p.pack_id IN (` + placeholders(2, n) + `)`
 }
 
 // eachObject gives the rows of a query to f.

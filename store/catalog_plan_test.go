@@ -78,6 +78,11 @@ func TestCatalogQueriesUseIndexes(t *testing.T) {
 		args   []any
 		sorted bool
 	}{catalogItemQuery + "AND i.id_hash IN ($2, $3)", []any{1, 2, 3}, false}
+	queries["pieces of packs"] = struct {
+		sql    string
+		args   []any
+		sorted bool
+	}{piecesSQL(2), []any{"ORG", []byte{1}, []byte{2}}, false}
 	for name, q := range queries {
 		plan := explain(t, s, q.sql, q.args...)
 		for _, line := range plan {

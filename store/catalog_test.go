@@ -201,6 +201,34 @@ func TestLocateStaysInTheOrganization(t *testing.T) {
 	})
 }
 
+func TestPiecesOfPacksStayInTheOrganization(t *testing.T) {
+	storetest.Each(t, func(t *testing.T, st *store.Store) {
+		var objects []repo.Object
+		var packs []repo.PackID
+		for i := range 1200 {
+			pack := repo.PackID{byte(i), byte(i >> 8)}
+			objects = append(objects, repo.Object{ID: repo.PieceID{9: byte(i), 10: byte(i >> 8)}, Location: repo.Location{Pack: pack, Kind: repo.PackData}})
+			if i%2 == 0 {
+				packs = append(packs, pack)
+			}
+		}
+		if err := st.AddObjects(t.Context(), catalogOrg, objects); err != nil {
+			t.Fatal(err)
+		}
+		for org, want := range map[string]int{string(catalogOrg): 600, "OTHER": 0} {
+			found := map[repo.PieceID]bool{}
+			if err := st.EachPiece(t.Context(), org, packs, func(id repo.PieceID) { found[id] = true }); err != nil || len(found) != want {
+				t.Errorf("%s: %d pieces, %v; want %d", org, len(found), err, want)
+			}
+			for i, o := range objects {
+				if want > 0 && found[o.ID] != (i%2 == 0) {
+					t.Fatalf("piece %d is there: %t", i, found[o.ID])
+				}
+			}
+		}
+	})
+}
+
 func TestForgedItemIDsFindNothing(t *testing.T) {
 	st := storetest.Open(t)
 	at := time.Now()

@@ -78,3 +78,15 @@ func (m *MemoryIndex) Locate(_ context.Context, tenant string, ids []PieceID) (m
 	}
 	return found, nil
 }
+
+// EachPiece implements Lister.
+func (m *MemoryIndex) EachPiece(_ context.Context, tenant string, packs []PackID, f func(PieceID)) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, pack := range packs {
+		for _, id := range m.tenant(tenant).packs[pack] {
+			f(id)
+		}
+	}
+	return nil
+}

@@ -36,6 +36,7 @@ type Writer struct {
 	failure error            // the first of the storage
 	known   map[PieceID]bool // pieces of this writer, or found in the index
 	own     *pieceSet        // all pieces of the source itself, so that new ones need not be looked up; nil if they are not known
+	misses  int              // pieces of the source that were looked up in vain
 	alone   bool             // nothing in the index is relied on
 	log     deletions        // when the writer began
 	blind   bool             // the log can't be read: nobody knows what may be deleted
@@ -99,12 +100,12 @@ func (r *Repository) NewWriter(ctx context.Context, tenant, source string) (*Wri
 }
 
 // Next begins the commit of the source after the one that w made. Where w began
-// with a source without any, it remembers what came since, and looks up nothing
-// that is new.
+// with a source without any, or learned what that has, it remembers what came
+// since, and looks up nothing that is new.
 func (w *Writer) Next(ctx context.Context) (*Writer, error) {
 	next, err := w.r.NewWriter(ctx, w.tenant, w.source)
 	if err == nil && next.own == nil {
-		next.own = w.own
+		next.own, next.misses = w.own, w.misses
 	}
 	return next, err
 }
@@ -179,6 +180,9 @@ func (w *Writer) claim(ctx context.Context, id PieceID, shared bool) (bool, erro
 		if found, err = w.r.index.Locate(ctx, w.tenant, []PieceID{id}); err != nil {
 			return false, fmt.Errorf("look a piece up: %w", err)
 		}
+		if len(found) == 0 && !shared {
+			w.missed(ctx)
+		}
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -186,10 +190,10 @@ func (w *Writer) claim(ctx context.Context, id PieceID, shared bool) (bool, erro
 		return false, nil
 	}
 	w.known[id] = true
-	if fresh {
+	at, there := found[id]
+	if w.own != nil && !shared && !there {
 		w.own.add(id)
 	}
-	at, there := found[id]
 	return !there || !w.use(logPack{at.Pack, at.Kind}), nil
 }
 
