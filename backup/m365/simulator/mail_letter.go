@@ -179,13 +179,14 @@ const (
 // letterOf is the recipe of a letter of a mailbox, after Generated: its size
 // log-normal around text, 15 of 100 with an attachment, of which 40 of 100 are
 // among 50 that many have. 10 of 100 files are tables in text; the others are
-// documents, of which a seventh can be compressed. 25 of 100 letters have a logo
-// of their sender, and 8 of 100 are in another alphabet.
+// compressed already. 25 of 100 letters have a logo of their sender, and 8 of 100
+// are in another alphabet.
 //
 // A corpus of 10,000, with medians of 11 and 218 KiB, is made like the one that the
 // repository was designed with: 870 MB, of them four fifths in base64; 680 MB with
-// that decoded, of them 70 of 100 once; and few files so large that programs that
-// split what they keep find them in two messages.
+// that decoded, of them 70 of 100 once; few files so large that programs that
+// split what they keep find them in two messages. restic makes 618 MB of it and
+// borg 544, where they made 607 and 540 of the other.
 func letterOf(r recipe, g Generated) recipe {
 	rng := r.random(4)
 	r.Letter = true
@@ -198,7 +199,7 @@ func letterOf(r recipe, g Generated) recipe {
 	if g.Attachment == 0 || rng.IntN(100) >= 15 {
 		return r
 	}
-	r.File, r.FileNumber, r.FileKind = "attachment.bin", r.Number, fileDocument
+	r.File, r.FileNumber = "attachment.bin", r.Number
 	spread, kind := rng.NormFloat64(), rng.IntN(10)
 	if g.Shared = rng.IntN(100) < 40; g.Shared {
 		// Of the sizes and kinds there are as many as among the others, whichever they are.

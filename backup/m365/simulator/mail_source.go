@@ -112,9 +112,8 @@ func (r recipe) text(out *bufio.Writer) {
 
 // Kinds of attachments.
 const (
-	fileNoise    = iota // nothing in it can be compressed
-	fileDocument        // streams that are compressed already, with what holds them together, as PDF has it
-	fileTable           // rows of text
+	fileNoise = iota // compressed already, as pictures, Office files and most of a PDF are
+	fileTable        // rows of text
 )
 
 // file reads the bytes of the attachment: without an end.
@@ -122,11 +121,8 @@ func (r recipe) file() io.Reader {
 	seed := [32]byte{24: 7}
 	binary.LittleEndian.PutUint64(seed[:], uint64(r.FileNumber)) //nolint:gosec // only numbers the attachment
 	noise := rand.NewChaCha8(seed)
-	rng := rand.New(noise) //nolint:gosec // only makes up a file
-	switch r.FileKind {
-	case fileDocument:
-		return &pieces{next: func(i int, to []byte) []byte { return appendObjects(rng, noise, i, to) }}
-	case fileTable:
+	if r.FileKind == fileTable {
+		rng := rand.New(noise) //nolint:gosec // only makes up a file
 		return &pieces{next: func(i int, to []byte) []byte { return appendRow(rng, i, to) }}
 	}
 	return noise
@@ -158,21 +154,6 @@ func (s *pieces) Read(p []byte) (n int, err error) {
 func appendRow(rng *rand.Rand, i int, to []byte) []byte {
 	return fmt.Appendf(to, "%06d;2026-%02d-%02d;%s %s;%d.%02d;EUR;%05d;%s\r\n", i, 1+rng.IntN(12), 1+rng.IntN(28),
 		vocabulary[rng.IntN(400)], vocabulary[rng.IntN(len(vocabulary))], rng.IntN(5000), rng.IntN(100), rng.IntN(100_000), words[rng.IntN(12)])
-}
-
-// appendObjects makes a page of a document: its description, and its text or
-// pictures in a compressed stream six times as long.
-func appendObjects(rng *rand.Rand, noise *rand.ChaCha8, i int, to []byte) []byte {
-	for part := range 5 {
-		to = fmt.Appendf(to, "%d 0 obj\n<</Type/StructElem/S/Span/P %d 0 R/Pg %d 0 R/K[%d]/A<</O/Layout/BBox[%d.%d %d.%d 541.4 90.2]>>>>\nendobj\n",
-			i*8+part, i*8, i*8+6, part, rng.IntN(600), rng.IntN(10), rng.IntN(800), rng.IntN(10))
-	}
-	length := 2000 + rng.IntN(4000)
-	to = fmt.Appendf(to, "%d 0 obj\n<</Filter/FlateDecode/Length %d>>\nstream\n", i*8+7, length)
-	start := len(to)
-	to = append(to, make([]byte, length)...)
-	_, _ = noise.Read(to[start:]) // never fails
-	return append(to, "\nendstream\nendobj\n"...)
 }
 
 // attachment writes the file in base64.
