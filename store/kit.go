@@ -381,9 +381,18 @@ func (s *Store) readKitRows(ctx context.Context, tx *sql.Tx, k *kitReader) error
 			return fmt.Errorf("defer foreign keys: %w", err)
 		}
 	}
+	booleans, err := s.booleans(ctx, tx)
+	if err != nil {
+		return err
+	}
 	return k.each(func(table string, columns []string, row []any) error {
 		if !slices.Contains(tables, table) {
 			return fmt.Errorf("this version has no such table: %w", errKit)
+		}
+		for i, c := range columns { // SQLite wrote them as numbers
+			if n, ok := row[i].(int64); ok && booleans[table+"."+c] {
+				row[i] = n != 0
+			}
 		}
 		names := make([]string, len(columns))
 		for i, c := range columns {
@@ -392,4 +401,21 @@ func (s *Store) readKitRows(ctx context.Context, tx *sql.Tx, k *kitReader) error
 		_, err := tx.ExecContext(ctx, `INSERT INTO `+quoted(table)+` (`+strings.Join(names, ", ")+`) VALUES (`+placeholders(1, len(row))+`)`, row...) //nolint:gosec // the table is one of ours, and quoted escapes the columns
 		return err
 	})
+}
+
+// booleans are the columns that take no numbers for yes and no, like
+// "mailboxes.running".
+func (s *Store) booleans(ctx context.Context, q querier) (map[string]bool, error) {
+	if s.dialect == dialectSQLite {
+		return nil, nil //nolint:nilnil // it takes them everywhere
+	}
+	list, err := collect(ctx, q, scanValue[string], `SELECT table_name || '.' || column_name FROM information_schema.columns WHERE table_schema = current_schema() AND data_type = 'boolean'`)
+	if err != nil {
+		return nil, fmt.Errorf("list columns: %w", err)
+	}
+	names := make(map[string]bool, len(list))
+	for _, name := range list {
+		names[name] = true
+	}
+	return names, nil
 }

@@ -75,7 +75,7 @@ func rekeysGolden(t *testing.T, dir string) {
 		}
 		time.Sleep(repo.Grace)
 	}
-	if done.Old+done.Retained > 0 || done.Objects == 0 {
+	if done.Old+len(done.Retained) > 0 || done.Objects == 0 {
 		t.Fatalf("after the grace %+v stands", done.Standing)
 	}
 	keys.from = 1

@@ -29,8 +29,11 @@ func (t *task) rekey(ctx context.Context) error {
 	for _, key := range r.Damaged {
 		t.Log.Error("object stays under older keys, since it is damaged", "organization", t.u.OrgID, "object", key)
 	}
-	t.Log.Info("organization moves to new keys", "organization", t.u.OrgID, "epoch", r.Epoch, "packs", r.Packs, "bytes", r.Bytes, "sealed", r.Sealed, "old", r.Old, "retained", r.Retained)
-	again := r.Old > 0 || r.Retained > 0
+	t.Log.Info("organization moves to new keys", "organization", t.u.OrgID, "epoch", r.Epoch, "packs", r.Packs, "bytes", r.Bytes, "sealed", r.Sealed, "old", r.Old, "retained", len(r.Retained))
+	for _, key := range r.Retained {
+		t.Log.Info("object under older keys stays until its lock ends", "organization", t.u.OrgID, "object", key)
+	}
+	again := r.Old > 0 || len(r.Retained) > 0
 	if r.Old == 0 {
 		err := t.destroyOldKeys(ctx)
 		if err != nil && !errors.Is(err, backup.ErrConflict) {

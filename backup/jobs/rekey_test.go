@@ -6,6 +6,7 @@ import (
 	crand "crypto/rand"
 	"encoding/base64"
 	"errors"
+	"log/slog"
 	"maps"
 	"slices"
 	"strings"
@@ -15,6 +16,7 @@ import (
 
 	"holdfast/backup"
 	"holdfast/backup/engine"
+	"holdfast/backup/jobs"
 	"holdfast/backup/repo"
 	"holdfast/store"
 	"holdfast/store/storetest"
@@ -226,4 +228,65 @@ func closedTo(t *testing.T, k kept, thief stolen) {
 	if err := r.VerifyLog(t.Context(), string(org)); err == nil {
 		t.Error("the deletion log opens under the stolen keys")
 	}
+}
+
+// TestRekeyEndsOnPostgreSQL has a rekey begin at one database and, after the grace,
+// end at another, which a recovery kit brought the keys to.
+func TestRekeyEndsOnPostgreSQL(t *testing.T) {
+	there := storetest.At(t, storetest.Postgres(t))
+	kit, k, before := &bytes.Buffer{}, kept{}, []map[string]string{}
+	var thief stolen
+	synctest.Test(t, func(t *testing.T) { // its time is long ago
+		st := storetest.Open(t)
+		ctx := t.Context()
+		letters := someLetters(4)
+		k = keep(t, st, letters)
+		org := k.w.Contoso.ID
+		letters["new"] = "A letter that came later"
+		if _, err := k.Engine.Backup(ctx, engine.Job{Org: org, Mailbox: k.mailbox.ID, Source: letters}); err != nil {
+			t.Fatal(err)
+		}
+		for seq := int64(1); seq <= 2; seq++ {
+			list, _ := k.texts(t, k.Engine, seq)
+			before = append(before, list)
+		}
+		thief = steal(t, st, org, k.mailbox.ID)
+		if _, err := st.BeginRekey(ctx, k.w.Owner.Partner.ID, org, k.w.Owner); err != nil {
+			t.Fatal(err)
+		}
+		if u := k.do(t, backup.UpkeepRekey); u.Counted == 0 || u.Done >= u.Total || u.NextAt.IsZero() {
+			t.Fatalf("rekey = %+v, want packs written anew, and the grace to be waited for", u)
+		}
+		time.Sleep(repo.WriterLife)
+		if _, err := st.WriteKit(ctx, kit); err != nil {
+			t.Fatal(err)
+		}
+	})
+	ctx, org := t.Context(), k.w.Contoso.ID
+	if _, err := there.ReadKit(ctx, bytes.Repeat([]byte{1}, 32), kit); err != nil {
+		t.Fatal(err)
+	}
+	r, err := repo.Open(ctx, k.storage, there, there, repo.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	k.Runner = &jobs.Runner{Store: there, Engine: &engine.Engine{Repo: r, Catalog: there}, Log: slog.New(slog.DiscardHandler)}
+	if err := k.Engine.Rebuild(ctx, org); err != nil {
+		t.Fatal(err)
+	}
+	k.opensAll(t, before)
+	for passes := 0; ; passes++ {
+		u := k.do(t, backup.UpkeepRekey)
+		if u.State != backup.UpkeepOK || passes > 3 {
+			t.Fatalf("rekey = %+v after %d passes", u, passes)
+		}
+		if u.NextAt.IsZero() {
+			break
+		}
+	}
+	if _, err := there.TenantKey(ctx, string(org), 0); !errors.Is(err, repo.ErrNoKey) {
+		t.Errorf("the old key = %v, want ErrNoKey", err)
+	}
+	k.opensAll(t, before)
+	closedTo(t, k, thief)
 }

@@ -30,9 +30,9 @@ type Rekeyed struct {
 
 // Standing is what stands under older keys.
 type Standing struct {
-	Objects  int // all that a tenant has, of whatever epoch
-	Old      int // packs, commits and entries whose older keys are still needed
-	Retained int // those that nobody needs, and that a lock keeps from being deleted
+	Objects  int      // all that a tenant has, of whatever epoch
+	Old      int      // packs, commits and entries whose older keys are still needed
+	Retained []string // keys of those that nobody needs, and that a lock keeps from being deleted
 }
 
 // rekeyBatch is how many packs are written anew before the log hears of them.

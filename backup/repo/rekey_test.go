@@ -197,7 +197,7 @@ func TestRekeyedRepositoryOpensUnderNewKeysOnly(t *testing.T) {
 			t.Errorf("once more: %+v, want nothing to do", again)
 		}
 		time.Sleep(repo.Grace)
-		if _, s = a.rekey(t); s.Old+s.Retained > 0 || s.Objects == 0 {
+		if _, s = a.rekey(t); s.Old+len(s.Retained) > 0 || s.Objects == 0 {
 			t.Fatalf("after the grace %+v stands", s)
 		}
 		a.closed(t, &epochKeys{from: 0, to: 1})
@@ -241,7 +241,7 @@ func (a *aged) rekeyAll(t testing.TB, o repo.Owner) error {
 		if err != nil {
 			return err
 		}
-		if s.Old+s.Retained == 0 {
+		if s.Old+len(s.Retained) == 0 {
 			return nil
 		}
 		time.Sleep(repo.Grace)
@@ -384,7 +384,7 @@ func TestRekeyOfLockedObjects(t *testing.T) {
 		time.Sleep(repo.Grace)
 		a.rekey(t)
 		_, s := a.rekey(t)
-		if s.Old != 0 || s.Retained == 0 {
+		if s.Old != 0 || len(s.Retained) == 0 {
 			t.Fatalf("while the lock lasts %+v stands, want nothing that needs older keys, and what is locked", s)
 		}
 		a.keys.from = 2
@@ -392,7 +392,7 @@ func TestRekeyOfLockedObjects(t *testing.T) {
 		a.rekey(t) // goes on without the older keys
 		a.whole(t, a.keys)
 		time.Sleep(30 * 24 * time.Hour)
-		if _, s := a.rekey(t); s.Old+s.Retained != 0 {
+		if _, s := a.rekey(t); s.Old+len(s.Retained) != 0 {
 			t.Errorf("after the lock %+v stands", s)
 		}
 		a.closed(t, &epochKeys{from: 0, to: 1})

@@ -31,7 +31,10 @@ func (r *Repository) Standing(ctx context.Context, tenant string) (Standing, err
 	if err != nil {
 		return s, err
 	}
-	s.Objects, s.Old, s.Retained = packs.all, len(packs.old)+len(packs.damaged), len(packs.released)
+	s.Objects, s.Old = packs.all, len(packs.old)+len(packs.damaged)
+	for _, p := range packs.released {
+		s.Retained = append(s.Retained, p.key(tenant))
+	}
 	prefixes := []string{logPrefix(tenant)}
 	sources, err := r.Sources(ctx, tenant)
 	if err != nil {
@@ -54,7 +57,7 @@ func (r *Repository) Standing(ctx context.Context, tenant string) (Standing, err
 	for _, key := range sealedAnew {
 		err := r.storage.Delete(ctx, key)
 		if errors.Is(err, ErrRetained) {
-			s.Retained++
+			s.Retained = append(s.Retained, key)
 			continue
 		}
 		if err != nil && !errors.Is(err, ErrNotExist) {

@@ -1,0 +1,81 @@
+package repo_test
+
+import (
+	"context"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/minio/minio-go/v7"
+
+	"holdfast/backup/repo"
+	"holdfast/backup/repo/s3"
+	"holdfast/backup/repo/s3/s3test"
+	"holdfast/backup/repo/storagetest"
+)
+
+// TestRekeyOnABucketWithObjectLock rekeys what a real server keeps locked: the old
+// keys are needed no more all the same, what stays is named, and it goes when the
+// locks end.
+func TestRekeyOnABucketWithObjectLock(t *testing.T) {
+	server := s3test.Real(t)
+	c := server.LockedBucket(t)
+	c.Lock = s3.Lock{Mode: s3.Governance, Period: 30 * 24 * time.Hour}
+	bucket, err := s3.Open(t.Context(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := server.Client(t)
+	outside := storagetest.GoOutside(t, bucket)
+	synctest.Test(t, func(t *testing.T) {
+		a := newAged(t, outside)
+		stays := map[string]bool{} // all that is there, but for the deletion log
+		for _, key := range keys(t, outside, "t/org/") {
+			stays[key] = repo.Lasting(key)
+		}
+		a.keys.to = 2
+		a.rekey(t)
+		time.Sleep(repo.Grace)
+		a.rekey(t)
+		_, s := a.rekey(t)
+		if s.Old != 0 || len(s.Retained) == 0 {
+			t.Fatalf("while the locks last %+v stands, want nothing that needs older keys, and what is locked", s)
+		}
+		for _, key := range s.Retained {
+			if !stays[key] {
+				t.Errorf("%s stays, which was not locked before", key)
+			}
+			delete(stays, key)
+		}
+		for key, locked := range stays {
+			if locked {
+				t.Errorf("%s was locked, and is not named", key)
+			}
+		}
+		a.keys.from = 2
+		a.Forget("org", "")
+		a.whole(t, a.keys)
+		outside.Do(func() { err = endLocks(client, c.Bucket, s.Retained) })
+		if err != nil {
+			t.Fatalf("end the locks: %v", err)
+		}
+		if _, s := a.rekey(t); s.Old+len(s.Retained) != 0 {
+			t.Errorf("after the locks %+v stands", s)
+		}
+		a.closed(t, &epochKeys{from: 0, to: 1})
+		a.whole(t, a.keys)
+	})
+}
+
+// endLocks ends the locks of objects before their time, as who may bypass them does,
+// and waits until they are over.
+func endLocks(client *minio.Client, bucket string, keys []string) error {
+	mode, until := minio.Governance, time.Now().Add(2*time.Second).UTC()
+	for _, key := range keys {
+		if err := client.PutObjectRetention(context.Background(), bucket, key, minio.PutObjectRetentionOptions{Mode: &mode, RetainUntilDate: &until, GovernanceBypass: true}); err != nil {
+			return err
+		}
+	}
+	time.Sleep(time.Until(until))
+	return nil
+}
