@@ -3,7 +3,6 @@
 package ahead
 
 import (
-	"bytes"
 	"context"
 	"maps"
 	"sync"
@@ -103,7 +102,7 @@ func (b *Batch) wait(ctx context.Context) error {
 
 // Content returns an expected content. It says false for one that was not
 // expected, or that could not be had with the others.
-func (r *Reader) Content(ctx context.Context, id string) (*bytes.Reader, bool) {
+func (r *Reader) Content(ctx context.Context, id string) ([]byte, bool) {
 	b := r.start(id)
 	if b == nil || b.wait(ctx) != nil {
 		return nil, false
@@ -112,7 +111,7 @@ func (r *Reader) Content(ctx context.Context, id string) (*bytes.Reader, bool) {
 	defer r.mu.Unlock()
 	text, ok := b.texts[id]
 	delete(b.texts, id)
-	return bytes.NewReader(text), ok
+	return text, ok
 }
 
 // start gives the batch that an expected content is in, and sees to it that it is

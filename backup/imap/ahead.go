@@ -145,7 +145,7 @@ func readText(msg *imapclient.FetchMessageData, room int64) (uid goimap.UID, tex
 			if item.Literal.Size() > room {
 				return 0, nil, errBatch
 			}
-			text = make([]byte, item.Literal.Size())
+			text = newText(item.Literal.Size())
 			if _, err := io.ReadFull(item.Literal, text); err != nil {
 				return 0, nil, err
 			}

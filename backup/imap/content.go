@@ -32,7 +32,7 @@ func (m *Mailbox) Content(ctx context.Context, id string) (io.ReadCloser, error)
 		return nil, err
 	}
 	if text, ok := m.ahead.Content(ctx, id); ok {
-		return io.NopCloser(text), nil
+		return holdText(text), nil
 	}
 	f, ok := m.folder(folderID)
 	if !ok {

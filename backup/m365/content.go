@@ -1,6 +1,7 @@
 package m365
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -18,8 +19,8 @@ import (
 // begins with what was read already.
 func (m *Mailbox) Content(ctx context.Context, providerID string) (io.ReadCloser, error) {
 	if text, ok := m.ahead.Content(ctx, providerID); ok {
-		m.sizes.had(providerID, int64(text.Len()))
-		return io.NopCloser(text), nil
+		m.sizes.had(providerID, int64(len(text)))
+		return io.NopCloser(bytes.NewReader(text)), nil
 	}
 	c := &content{ctx: ctx, mailbox: m, id: providerID}
 	if err := c.open(); err != nil {
