@@ -80,6 +80,7 @@ const (
 	ProblemSignInExpired    ProblemKind = "sign_in_expired"   // the token ended or was revoked: sign in again
 	ProblemConsentMissing   ProblemKind = "consent_missing"   // consent was never given, or withdrawn
 	ProblemDevicePending    ProblemKind = "device_pending"    // the code was not entered yet
+	ProblemDeviceUnanswered ProblemKind = "device_unanswered" // Microsoft could not say whether it was
 	ProblemDeviceExpired    ProblemKind = "device_expired"    // the code is older than its life
 	ProblemDeviceDeclined   ProblemKind = "device_declined"   // the person declined at Microsoft's page
 	ProblemDeviceBlocked    ProblemKind = "device_blocked"    // conditional access forbids device codes (53003)

@@ -83,4 +83,7 @@ func TestNotAuthorizedYetNamesTheReason(t *testing.T) {
 		}
 		texts[p.Text] = true
 	}
+	if p := notAuthorizedYet(backup.Authorization{Device: late, Problem: unanswered(backup.Problem{Text: "Try again."})}, "mine", now); p.Kind != backup.ProblemDeviceExpired {
+		t.Errorf("too late while Microsoft does not answer: %s %q", p.Kind, p.Text)
+	}
 }

@@ -29,7 +29,7 @@ func (s *Server) askDelete(w http.ResponseWriter, r *http.Request) error {
 func (s *Server) deletePage(w http.ResponseWriter, r *http.Request, status int, v views.Delete) error {
 	ctx, org := r.Context(), v.Organization
 	if org.SuspendedAt.IsZero() {
-		return s.redirect(w, r, "/partner/organizations/"+url.PathEscape(string(org.ID)), "Only a suspended organization can be deleted. Suspend "+org.Name+" first.")
+		return s.refuse(w, r, "/partner/organizations/"+url.PathEscape(string(org.ID)), "Only a suspended organization can be deleted. Suspend "+org.Name+" first.")
 	}
 	var err error
 	if v.Goes, err = s.Store.WhatGoes(ctx, org.PartnerID, org.ID); err != nil {

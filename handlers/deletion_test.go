@@ -75,7 +75,13 @@ func TestWhatIsLeftInTheTenantIsNamed(t *testing.T) {
 	names := o.holdfastApplications()
 	path := o.contosoPath()
 	partner := o.signIn(ownerMail)
-	partner.get(path + "/delete").says("Only a suspended organization can be deleted")
+	partner.get(path + "/delete")
+	if warning := words(partner.doc.Find(".flash.warning")); !strings.HasPrefix(warning, "Only a suspended organization can be deleted") || partner.doc.Find(".flash").Length() != 1 {
+		t.Errorf("the page warns %q: %s", warning, partner.text())
+	}
+	if partner.get(path); partner.doc.Find(".flash").Length() != 0 {
+		t.Error("the page warns again")
+	}
 	partner.get(path+"/suspend").press("Suspend", "reason", "The contract ended")
 	for _, name := range names {
 		partner.get(path + "/delete").says(name)

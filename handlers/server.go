@@ -247,7 +247,7 @@ func (s *Server) identify(r *http.Request) (*http.Request, error) {
 // frame is what the page has around it. It takes the flash message that the
 // last redirect left.
 func (s *Server) frame(w http.ResponseWriter, r *http.Request, title string) views.Frame {
-	f := views.Frame{Title: title, Path: r.URL.Path, Actor: actor(r), Flash: s.take(w, r, flashKey), Now: time.Now()}
+	f := views.Frame{Title: title, Path: r.URL.Path, Actor: actor(r), Flash: s.take(w, r, flashKey), Warning: s.take(w, r, warnKey), Now: time.Now()}
 	if f.ShowsMigration() {
 		conn, err := s.Store.LegacyConnection(r.Context(), f.Actor.Org.ID)
 		switch {
@@ -298,6 +298,14 @@ func (s *Server) render(w http.ResponseWriter, r *http.Request, status int, page
 	w.WriteHeader(status)
 	_, _ = w.Write(b.Bytes()) // the browser may have gone; then there is nobody to tell
 	return nil
+}
+
+// refuse is redirect where nothing was done, which why says on the next page.
+func (s *Server) refuse(w http.ResponseWriter, r *http.Request, path, why string) error {
+	if err := s.keep(w, r, warnKey, why); err != nil {
+		return err
+	}
+	return s.redirect(w, r, path, "")
 }
 
 // redirect answers a form with the page of this portal to go on with, which

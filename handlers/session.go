@@ -26,6 +26,7 @@ const (
 const (
 	rowKey    = "row"    // the backup.Session; not stored with the values
 	flashKey  = "flash"  // a sentence to show once
+	warnKey   = "warn"   // the same, of what was not done
 	secretKey = "secret" // a set-up link to show once
 )
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 	"time"
 
 	"holdfast/backup"
@@ -44,7 +45,7 @@ func (s *Server) showDevice(w http.ResponseWriter, r *http.Request) error {
 		return fmt.Errorf("read the authorization: %w", err)
 	}
 	if auth.Device.Session == actor(r).Session {
-		if auth, _, err = s.askDevice(r, auth); err != nil {
+		if auth, err = s.askDevice(r, auth); err != nil {
 			return err
 		}
 	}
@@ -56,47 +57,57 @@ func (s *Server) showDevice(w http.ResponseWriter, r *http.Request) error {
 }
 
 // askDevice asks Microsoft whether the code was entered, if it is time to, and
-// saves the answer. The returned authorization is how it stands; the Problem,
-// why Microsoft could not say.
-func (s *Server) askDevice(r *http.Request, auth backup.Authorization) (backup.Authorization, *backup.Problem, error) {
+// saves the answer, or why Microsoft could not say. The returned authorization is
+// how it stands.
+func (s *Server) askDevice(r *http.Request, auth backup.Authorization) (backup.Authorization, error) {
 	d := auth.Device
 	if len(d.DeviceCode) == 0 || len(auth.RoleToken) > 0 || time.Now().Before(d.PolledAt.Add(d.Interval)) {
-		return auth, nil, nil
+		return auth, nil
 	}
 	// The time of the question is saved first: of several pages only one asks.
 	auth.Device.PolledAt = time.Now()
 	err := s.Store.SaveAuthorization(r.Context(), &auth)
 	if errors.Is(err, backup.ErrStale) {
-		auth, err = s.Store.Authorization(r.Context(), auth.OrgID, auth.ID)
-		return auth, nil, err
+		return s.Store.Authorization(r.Context(), auth.OrgID, auth.ID)
 	}
 	if err != nil {
-		return auth, nil, fmt.Errorf("save the authorization: %w", err)
+		return auth, fmt.Errorf("save the authorization: %w", err)
 	}
 	grant, err := s.Microsoft.PollDevice(r.Context(), auth.TenantID, d.DeviceCode)
 	var answer func(*backup.Authorization)
 	switch p := backup.AsProblem(err); {
 	case err == nil:
 		if err := s.noteGranted(r, auth, backup.SignInRole, grant); err != nil {
-			return auth, nil, err
+			return auth, err
 		}
 		answer = func(a *backup.Authorization) {
 			holdRoleToken(a, grant)
 			a.Device.AuthorizedAt = time.Now()
 		}
-	case p.Kind == backup.ProblemDevicePending && p.RetryAfter == 0:
-		return auth, nil, nil
-	case p.Kind == backup.ProblemDevicePending: // Microsoft finds the questions too frequent
-		answer = func(a *backup.Authorization) { a.Device.Interval += p.RetryAfter }
-	case p.Temporary:
+	case p.Kind == backup.ProblemDevicePending && p.RetryAfter == 0 && auth.Problem.Kind != backup.ProblemDeviceUnanswered:
+		return auth, nil
+	case p.Kind == backup.ProblemDevicePending: // with a pause, if Microsoft finds the questions too frequent
+		answer = func(a *backup.Authorization) {
+			if a.Device.Interval += p.RetryAfter; a.Problem.Kind == backup.ProblemDeviceUnanswered {
+				a.Problem = backup.Problem{}
+			}
+		}
+	case p.Temporary: // the next question may get an answer
 		s.logProblem(r, p)
-		return auth, p, nil // the next question may get an answer
+		answer = func(a *backup.Authorization) { a.Problem = unanswered(*p) }
 	default:
 		s.logProblem(r, p)
 		answer = func(a *backup.Authorization) { a.Problem, a.Device.DeviceCode = *p, nil }
 	}
-	auth, err = s.saveAnswer(r.Context(), auth, answer)
-	return auth, nil, err
+	return s.saveAnswer(r.Context(), auth, answer)
+}
+
+// unanswered words why Microsoft could not say whether a code was entered for
+// somebody whose page asks it again.
+func unanswered(p backup.Problem) backup.Problem {
+	p.Kind = backup.ProblemDeviceUnanswered
+	p.Text = strings.Replace(p.Text, "Try again.", "This page asks again by itself.", 1) + " The code can be entered meanwhile."
+	return p
 }
 
 // saveAnswer saves what Microsoft said about a device code, which it says only
@@ -145,25 +156,25 @@ func (s *Server) verify(w http.ResponseWriter, r *http.Request) error {
 		return s.verifyScript(w, r, auth)
 	}
 	if auth.Device.Session == actor(r).Session {
-		var p *backup.Problem
-		if auth, p, err = s.askDevice(r, auth); err != nil {
+		if auth, err = s.askDevice(r, auth); err != nil {
 			return err
 		}
-		if p != nil {
-			return s.saveProblem(w, r, auth, p)
-		}
 	}
-	if len(auth.RoleToken) > 0 {
+	now := time.Now()
+	switch {
+	case len(auth.RoleToken) > 0:
 		return s.verifyRole(w, r, auth)
+	case auth.Problem.Kind == backup.ProblemDeviceUnanswered && now.Before(auth.Device.ExpiresAt):
+		return s.redirect(w, r, "/setup", "") // the page says so
 	}
-	return s.saveProblem(w, r, auth, notAuthorizedYet(auth, actor(r).Session, time.Now()))
+	return s.saveProblem(w, r, auth, notAuthorizedYet(auth, actor(r).Session, now))
 }
 
 // notAuthorizedYet says why step 2 is not done.
 func notAuthorizedYet(auth backup.Authorization, session backup.SessionID, now time.Time) *backup.Problem {
 	p := &backup.Problem{Kind: backup.ProblemDevicePending, At: now, Temporary: true}
 	switch {
-	case !auth.Problem.IsZero() && auth.Problem.Kind != backup.ProblemDevicePending:
+	case !auth.Problem.IsZero() && auth.Problem.Kind != backup.ProblemDevicePending && auth.Problem.Kind != backup.ProblemDeviceUnanswered:
 		return &auth.Problem
 	case auth.Device.UserCode == "":
 		p.Text = "Nobody has authorized this step yet. Get a code and enter it at Microsoft's page, or select Authorize in this browser."

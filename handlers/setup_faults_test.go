@@ -106,6 +106,43 @@ func TestSignInThatMicrosoftFailsIsForThePersonToRepeat(t *testing.T) {
 	}
 }
 
+// TestMicrosoftThatCantSayWhetherTheCodeWasEntered fails while the page waits for
+// the code: it says so, also to who selects Verify, and goes on by itself.
+func TestMicrosoftThatCantSayWhetherTheCodeWasEntered(t *testing.T) {
+	o := newOffice(t)
+	v := o.signIn(adminMail)
+	v.consent(contosoAdmin, contosoPass).applications().press("Get a code")
+	code, page := v.code()
+	for _, fault := range []struct {
+		simulator.Fault
+		says string
+	}{
+		{simulator.Fault{Status: http.StatusServiceUnavailable}, "failed for the moment. Holdfast tries again by itself"},
+		{simulator.Fault{Status: http.StatusOK, Body: "<html>hello</html>"}, "could not be understood. Holdfast tries again by itself"},
+		{simulator.Fault{Status: http.StatusBadRequest, Body: `{"error":"server_error","error_codes":[]}`}, "This page asks again by itself"},
+	} {
+		fault.Host, fault.Method, fault.Path, fault.Times = "login", http.MethodPost, "/token$", 1
+		if err := o.microsoft.AddFault(fault.Fault); err != nil {
+			t.Fatal(err)
+		}
+		o.passInterval()
+		v.get("/setup/device").says("Waiting for Microsoft").says(fault.says).says("The code can be entered meanwhile").says(code)
+		v.get("/setup").press("Verify").says(fault.says)
+		if strings.Contains(v.body, "Too early") {
+			t.Errorf("after %+v the page says that it is too early", fault.Fault)
+		}
+		o.passInterval()
+		v.get("/setup/device").says("Waiting for you").says(code)
+		if problem := v.doc.Find(".problem"); problem.Length() > 0 {
+			t.Errorf("after an answer the page still says %q", problem.Text())
+		}
+	}
+	v.get("/setup").press("Verify").says("Too early")
+	o.enterCode(code, page, contosoAdmin, contosoPass).says("You have signed in")
+	o.passInterval()
+	v.until("/setup/device", func() bool { return strings.Contains(v.body, "Authorized by") })
+}
+
 func TestCodeEnteredTooLate(t *testing.T) {
 	o := newOffice(t)
 	v := o.signIn(adminMail)

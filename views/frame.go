@@ -14,11 +14,12 @@ import (
 
 // Frame is what every page has around its own content.
 type Frame struct {
-	Title string
-	Path  string       // of the request, for the menu
-	Actor backup.Actor // zero if nobody is signed in
-	Flash string       // what the last action did, shown once
-	Now   time.Time
+	Title   string
+	Path    string       // of the request, for the menu
+	Actor   backup.Actor // zero if nobody is signed in
+	Flash   string       // what the last action did, shown once
+	Warning string       // why it was not done, shown once
+	Now     time.Time
 
 	Legacy   bool // a connection of the organization works by the backup administrator
 	Reverted bool // and waits for its authorization

@@ -190,6 +190,20 @@ func (v Setup) hasCode() bool {
 	return d.UserCode != "" && len(d.DeviceCode) > 0 && v.Now.Before(d.ExpiresAt) && !v.authorized()
 }
 
+// waiting says what the page waits for while it shows a code.
+func (v Setup) waiting() string {
+	if v.Authorization.Problem.Kind == backup.ProblemDeviceUnanswered {
+		return "Waiting for Microsoft"
+	}
+	return "Waiting for you"
+}
+
+// expired says whether there was a code, which nothing but time ended.
+func (v Setup) expired() bool {
+	p := v.Authorization.Problem
+	return v.Authorization.Device.UserCode != "" && (p.IsZero() || p.Kind == backup.ProblemDeviceUnanswered)
+}
+
 // authorized says whether the cmdlets' token is there.
 func (v Setup) authorized() bool { return len(v.Authorization.RoleToken) > 0 }
 
