@@ -160,6 +160,21 @@ func (s *Store) MissingPacks(ctx context.Context, org backup.OrgID, packs []repo
 	return missing, nil
 }
 
+// KnownPacks implements engine.Catalog.
+func (s *Store) KnownPacks(ctx context.Context, org backup.OrgID) ([]repo.Pack, error) {
+	list, err := collect(ctx, s.read, func(row scanner) (repo.Pack, error) {
+		var p repo.Pack
+		var id []byte
+		err := row.Scan(&id, &p.Kind)
+		copy(p.ID[:], id)
+		return p, err
+	}, `SELECT pack_id, kind FROM catalog_packs WHERE org_id = $1 ORDER BY pack_id`, org)
+	if err != nil {
+		return nil, fmt.Errorf("read which packs are known: %w", err)
+	}
+	return list, nil
+}
+
 // ForgetPacks implements engine.Catalog.
 func (s *Store) ForgetPacks(ctx context.Context, org backup.OrgID, packs []repo.PackID) error {
 	for _, id := range packs {

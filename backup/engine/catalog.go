@@ -86,6 +86,8 @@ type Catalog interface {
 
 	// MissingPacks returns those of the packs that AddObjects has not seen.
 	MissingPacks(ctx context.Context, org backup.OrgID, packs []repo.PackID) ([]repo.PackID, error)
+	// KnownPacks returns the packs that AddObjects has seen, with their kinds.
+	KnownPacks(ctx context.Context, org backup.OrgID) ([]repo.Pack, error)
 	// ForgetPacks forgets what packs hold, before they are deleted.
 	ForgetPacks(ctx context.Context, org backup.OrgID, packs []repo.PackID) error
 }

@@ -363,7 +363,21 @@ func (r *run) newWriter(ctx context.Context) (*repo.Writer, error) {
 	if r.last != nil {
 		return r.last.Next(ctx)
 	}
+	if err := r.isNewest(ctx); err != nil {
+		return nil, err
+	}
 	return r.Repo.NewWriter(ctx, string(r.job.Org), string(r.job.Mailbox))
+}
+
+// isNewest looks that the repository has no snapshots after the run's whose
+// predecessor is missing: they would seem to follow what the run commits. Those that
+// another run makes meanwhile are met at the commit.
+func (r *run) isNewest(ctx context.Context) error {
+	later, err := r.Repo.Kept(ctx, string(r.job.Org), string(r.job.Mailbox), r.head.Seq)
+	if err == nil && len(later) > 0 && later[0] > r.head.Seq+1 {
+		err = fmt.Errorf("%s is missing, and there are later ones: %w", repo.CommitName(string(r.job.Org), string(r.job.Mailbox), r.head.Seq+1), repo.ErrDamaged)
+	}
+	return err
 }
 
 func (r *run) abortWriter() {

@@ -16,6 +16,8 @@ type Mended struct {
 	repo.Salvaged
 	Snapshots int        // whose trees were written anew
 	Lost      []LostItem // messages whose records are lost
+	// LostSnapshots are those that are not what they were, or gone.
+	LostSnapshots []LostSnapshot
 }
 
 // LostItem is a message whose record is lost: it is kept by name, and read from
@@ -39,12 +41,30 @@ func (e *Engine) Mend(ctx context.Context, org backup.OrgID, damaged []string, f
 	return m.result, e.problem(ctx, err)
 }
 
+// Suspects names the objects that keep the catalog from being brought up to the
+// repository, and the packs that it knows and that are not there, so that they can
+// be taken from a copy before Mend does without: checks look at what snapshots name,
+// and not into every pack.
+func (e *Engine) Suspects(ctx context.Context, org backup.OrgID) ([]string, error) {
+	m := mender{Engine: e, org: org, owner: owner{e, org}}
+	sources, err := e.Repo.Sources(ctx, string(org))
+	if err != nil {
+		return nil, e.problem(ctx, fromRepository(err))
+	}
+	if _, err := m.behind(ctx, sources); err != nil {
+		return nil, e.problem(ctx, err)
+	}
+	err = m.absent(ctx)
+	return m.damaged, e.problem(ctx, err)
+}
+
 // mender is a Mend under way.
 type mender struct {
 	*Engine
 	org     backup.OrgID
 	owner   owner
 	damaged []string
+	blind   bool         // packs may be needed that only lost commits named
 	from    repo.Storage // nil for none
 	told    func(done, total int) error
 	done    int
@@ -63,18 +83,25 @@ func (m *mender) do(ctx context.Context) error {
 	if err != nil {
 		return fromRepository(err)
 	}
-	if err := m.recoverAll(ctx, m.org, sources, nil); err != nil && ctx.Err() == nil {
-		m.log().Warn("catalog not brought up to the repository before it is mended", "organization", m.org, "error", err)
-	}
-	broken, err := m.Repo.Adopt(ctx, string(m.org), m.owner)
+	behind, err := m.catchUp(ctx, sources)
 	if err != nil {
-		return fromRepository(err)
+		return err
 	}
-	m.damaged = append(m.damaged, broken...)
+	if err := m.unnamed(ctx); err != nil {
+		return err
+	}
 	if err := m.revive(ctx); err != nil {
 		return err
 	}
 	if err := m.salvage(ctx); err != nil {
+		return err
+	}
+	if m.from != nil && len(m.result.Done) > 0 { // of these, too, a copy has what is lost
+		if err := m.revive(ctx); err != nil {
+			return err
+		}
+	}
+	if err := m.takeIn(ctx, behind); err != nil {
 		return err
 	}
 	mailboxes, err := m.Catalog.CatalogMailboxes(ctx, m.org)
@@ -86,7 +113,30 @@ func (m *mender) do(ctx context.Context) error {
 			return fmt.Errorf("mailbox %s: %w", mailbox, err)
 		}
 	}
-	return m.dropExpired(ctx, gone)
+	return m.dropExpired(ctx)
+}
+
+// unnamed has the log name the packs that only the index knows, since what named
+// them is lost, and takes those for damaged that are not whole, or not there: no
+// check looks at what nobody names.
+func (m *mender) unnamed(ctx context.Context) error {
+	broken, err := m.Repo.Adopt(ctx, string(m.org), m.owner)
+	if err != nil {
+		return fromRepository(err)
+	}
+	m.damaged = append(m.damaged, broken...)
+	return m.absent(ctx)
+}
+
+// absent takes the packs for damaged that the index knows and that are not there.
+func (m *mender) absent(ctx context.Context) error {
+	known, err := m.Catalog.KnownPacks(ctx, m.org)
+	if err != nil {
+		return err
+	}
+	absent, err := m.Repo.Absent(ctx, string(m.org), known)
+	m.damaged = append(m.damaged, absent...)
+	return fromRepository(err)
 }
 
 // revive takes what earlier repairs missed from packs that came back.
@@ -243,15 +293,22 @@ func (m *mender) mailbox(ctx context.Context, mailbox backup.MailboxID) error {
 	return m.dropUnknown(ctx, t, seqs)
 }
 
-// dropUnknown lets snapshots expire that the catalog does not know and that can't
-// be read: the end of the deletion log, which said so, may be lost.
+// dropUnknown lets snapshots expire that the catalog does not know and that are not
+// there or can't be read: the end of the deletion log, which said so, may be lost.
 func (m *mender) dropUnknown(ctx context.Context, t *treeMender, known []int64) error {
+	if len(known) == 0 {
+		return nil
+	}
 	seqs, err := m.Repo.Kept(ctx, string(m.org), string(t.mailbox), 0)
 	if err != nil {
 		return fromRepository(err)
 	}
+	lost, err := m.Repo.Missing(ctx, string(m.org), string(t.mailbox))
+	if err != nil {
+		return fromRepository(err)
+	}
 	for _, seq := range seqs {
-		if len(known) == 0 || seq >= known[len(known)-1] || slices.Contains(known, seq) {
+		if seq >= known[len(known)-1] || slices.Contains(known, seq) {
 			continue
 		}
 		ok, err := t.readable(ctx, seq, false)
@@ -259,30 +316,45 @@ func (m *mender) dropUnknown(ctx context.Context, t *treeMender, known []int64) 
 			return err
 		}
 		if !ok {
-			if err := m.Repo.Expire(ctx, string(m.org), string(t.mailbox), repo.SpansOf([]int64{seq})); err != nil {
-				return fromRepository(err)
-			}
+			lost = append(lost, seq)
 		}
+	}
+	for _, seq := range lost {
+		if slices.Contains(known, seq) {
+			continue
+		}
+		if err := m.Repo.Expire(ctx, string(m.org), string(t.mailbox), repo.SpansOf([]int64{seq})); err != nil {
+			return fromRepository(err)
+		}
+		if err := m.Repo.DropExpired(ctx, string(m.org), string(t.mailbox), seq); err != nil && !isDamage(err) {
+			return fromRepository(err)
+		}
+		m.lose(t.mailbox, seq, "neither the storage nor the catalog has it any more")
 	}
 	return nil
 }
 
 // dropExpired removes expired commits that can't be read: what they named is
 // adopted.
-func (m *mender) dropExpired(ctx context.Context, gone []repo.Expired) error {
+func (m *mender) dropExpired(ctx context.Context) error {
 	for _, key := range m.damaged {
 		part := strings.Split(key, "/")
 		if len(part) != 5 || part[2] != "c" {
 			continue
 		}
-		for _, g := range gone {
-			var seq int64
-			if _, err := fmt.Sscanf(part[4], "%d", &seq); err != nil || g.Source != part[3] || !g.Has(seq) {
-				continue
-			}
-			if err := m.Repo.DropExpired(ctx, string(m.org), g.Source, seq); err != nil && !errors.Is(err, repo.ErrDamaged) {
-				return fromRepository(err)
-			}
+		var seq int64
+		if _, err := fmt.Sscanf(part[4], "%d", &seq); err != nil {
+			continue
+		}
+		gone, err := m.Repo.Expired(ctx, string(m.org), part[3])
+		if err != nil {
+			return fromRepository(err)
+		}
+		if !gone.Has(seq) {
+			continue
+		}
+		if err := m.Repo.DropExpired(ctx, string(m.org), part[3], seq); err != nil && !errors.Is(err, repo.ErrDamaged) {
+			return fromRepository(err)
 		}
 	}
 	return nil

@@ -160,6 +160,15 @@ func (b *bench) mend() (lost []string) { return b.mendFrom(nil) }
 
 func (b *bench) mendFrom(from repo.Storage) (lost []string) {
 	b.t.Helper()
+	_, lost, err := b.tryMend(from)
+	if err != nil {
+		b.t.Fatalf("Mend: %v", err)
+	}
+	return lost
+}
+
+func (b *bench) tryMend(from repo.Storage) (mended engine.Mended, lost []string, err error) {
+	b.t.Helper()
 	ctx := b.t.Context()
 	report, err := b.Verify(ctx, org, false)
 	if err != nil {
@@ -175,8 +184,8 @@ func (b *bench) mendFrom(from repo.Storage) (lost []string) {
 			keys = append(keys, key)
 		}
 	}
-	if _, err := b.Mend(ctx, org, keys, from, func(int, int) error { return nil }); err != nil {
-		b.t.Fatalf("Mend: %v", err)
+	if mended, err = b.Mend(ctx, org, keys, from, func(int, int) error { return nil }); err != nil {
+		return mended, nil, err
 	}
 	var wanted []int64
 	for _, r := range b.records() {
@@ -190,7 +199,7 @@ func (b *bench) mendFrom(from repo.Storage) (lost []string) {
 	if err := b.store.ReadAgain(ctx, org, mailbox, wanted, backup.Problem{Kind: backup.ProblemDamaged, Text: engine.ProblemLost}); err != nil {
 		b.t.Fatal(err)
 	}
-	return lost
+	return mended, lost, nil
 }
 
 // settle does what the job does after a run.

@@ -2,11 +2,15 @@ package jobs_test
 
 import (
 	"bytes"
+	"errors"
+	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
 	"holdfast/backup"
 	"holdfast/backup/engine"
+	"holdfast/backup/repo"
 	"holdfast/store"
 	"holdfast/store/storetest"
 )
@@ -93,5 +97,100 @@ func withoutACopy(t *testing.T, st *store.Store, folder string) {
 	}
 	if _, err := k.Engine.Collect(ctx, org); err != nil {
 		t.Errorf("Collect: %v", err)
+	}
+}
+
+// TestRepairGetsAMailboxGoing kills a run between its commit and the catalog and
+// flips a bit of its metadata, which no check has seen. A repair puts it back from a
+// copy; without one it says what the snapshot lost, once, and the next run goes on.
+func TestRepairGetsAMailboxGoing(t *testing.T) {
+	for _, copied := range []bool{true, false} {
+		t.Run(fmt.Sprintf("copied=%t", copied), func(t *testing.T) { getsGoing(t, copied) })
+	}
+}
+
+func getsGoing(t *testing.T, copied bool) {
+	letters := someLetters(5)
+	k := keep(t, storetest.Open(t), letters)
+	org, ctx := k.w.Contoso.ID, t.Context()
+	before := k.objects(t, "t/"+string(org)+"/m/")
+	letters["later"] = "Subject: Letter later\r\n\r\nlater"
+	k.Engine.Catalog = &stopped{k.Store, 0}
+	run := engine.Job{Org: org, Mailbox: k.mailbox.ID, Source: letters}
+	if _, err := k.Engine.Backup(ctx, run); !errors.Is(err, errKilled) {
+		t.Fatalf("Backup = %v, want it killed", err)
+	}
+	k.Engine.Catalog = k.Store
+	if copied {
+		k.copyTo(t)
+	}
+	for _, key := range k.objects(t, "t/"+string(org)+"/m/") {
+		if !slices.Contains(before, key) {
+			k.change(t, key, func(d []byte) []byte { d[len(d)/2] ^= 1; return d })
+		}
+	}
+	if _, err := k.Engine.Backup(ctx, run); backup.KindOf(err) != backup.ProblemRepository {
+		t.Fatalf("Backup = %v, want the storage's problem", err)
+	}
+	u := k.do(t, backup.UpkeepRepair)
+	list, err := k.Store.Damages(ctx, org, 10)
+	if err != nil {
+		t.Fatal(err)
+	}
+	switch {
+	case copied && (u.State != backup.UpkeepOK || u.Counted != 1 || len(list) > 0):
+		t.Errorf("repair = %+v with %+v left, want the pack put back", u, list)
+	case !copied && (u.State != backup.UpkeepDamaged || len(list) != 1 || list[0].MailboxName != k.mailbox.Address || !strings.Contains(list[0].How, "as the snapshot before")):
+		t.Errorf("repair = %+v with %+v, want the snapshot named", u, list)
+	}
+	if _, err := k.Engine.Backup(ctx, run); err != nil {
+		t.Errorf("Backup after the repair: %v", err)
+	}
+	newest := int64(3)
+	if copied {
+		newest = 2 // which was taken in, and nothing changed since
+	}
+	items, _, err := k.Store.Items(ctx, org, k.mailbox.ID, newest, store.ItemQuery{})
+	if err != nil || len(items) != 6 {
+		t.Errorf("snapshot %d has %d messages, %v; want all six", newest, len(items), err)
+	}
+	if u := k.do(t, backup.UpkeepAll); u.State != backup.UpkeepOK {
+		t.Errorf("a check of everything = %+v", u)
+	}
+}
+
+// TestRepairOfTheDeletionLog cuts an entry of the deletion log while a run was killed
+// between its commit and the catalog.
+func TestRepairOfTheDeletionLog(t *testing.T) {
+	letters := someLetters(5)
+	k := keep(t, storetest.Open(t), letters)
+	org, ctx := k.w.Contoso.ID, t.Context()
+	run := engine.Job{Org: org, Mailbox: k.mailbox.ID, Source: letters}
+	delete(letters, "m0")
+	if _, err := k.Engine.Backup(ctx, run); err != nil {
+		t.Fatal(err)
+	}
+	if err := k.Engine.Expire(ctx, org, k.mailbox.ID, []int64{1}); err != nil {
+		t.Fatal(err)
+	}
+	k.change(t, k.objects(t, "t/"+string(org)+"/g/")[0], func(d []byte) []byte { return d[:len(d)/2] })
+	delete(letters, "m1")
+	r, err := repo.Open(ctx, k.storage, k.Store, k.Store, repo.Options{}) // the next process
+	if err != nil {
+		t.Fatal(err)
+	}
+	k.Engine = &engine.Engine{Repo: r, Catalog: &stopped{k.Store, 0}}
+	if _, err := k.Engine.Backup(ctx, run); !errors.Is(err, errKilled) {
+		t.Fatalf("Backup = %v, want it killed", err)
+	}
+	k.Engine.Catalog = k.Store
+	if u := k.do(t, backup.UpkeepRepair); u.State != backup.UpkeepOK {
+		t.Errorf("repair = %+v", u)
+	}
+	if u := k.do(t, backup.UpkeepAll); u.State != backup.UpkeepOK {
+		t.Errorf("a check of everything = %+v", u)
+	}
+	if _, err := k.Engine.Backup(ctx, run); err != nil {
+		t.Errorf("Backup after the repair: %v", err)
 	}
 }

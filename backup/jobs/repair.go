@@ -51,6 +51,21 @@ func (t *task) acceptLoss(ctx context.Context) error {
 	return err
 }
 
+// suspect names what a check of the structure does not see and the engine stumbles over.
+func (t *task) suspect(ctx context.Context) error {
+	keys, err := t.Engine.Suspects(ctx, t.u.OrgID)
+	for _, key := range keys {
+		if t.found[key] {
+			continue
+		}
+		t.finds(key)
+		if err := t.Store.NoteDamage(ctx, backup.Damage{OrgID: t.u.OrgID, Object: key, How: key + ": snapshots that are not in the catalog, or only the catalog, need it, and it is damaged or not there"}); err != nil {
+			return err
+		}
+	}
+	return err
+}
+
 // copyOf opens the copy of the repository; without one it is nil.
 func (t *task) copyOf(ctx context.Context) (repo.Storage, error) {
 	if t.Replica == nil {
@@ -71,6 +86,9 @@ func (t *task) fromCopy(ctx context.Context, from repo.Storage) (back int64, err
 		t.u.Counted, t.u.Bytes, t.u.Damaged = 0, 0, 0
 		clear(t.found)
 		if err := t.checkStructure(ctx); err != nil {
+			return back, err
+		}
+		if err := t.suspect(ctx); err != nil {
 			return back, err
 		}
 		keys, err := t.damagedObjects(ctx, tried)

@@ -362,6 +362,41 @@ func (k *collector) deletePacks(ctx context.Context, list []logPack) error {
 // completeIndex adds the packs that the log names and the index does not know:
 // a collector may have died before it could.
 func (k *collector) completeIndex(ctx context.Context) error {
+	packs, err := k.unindexed(ctx)
+	if err != nil {
+		return err
+	}
+	objects, err := k.Objects(ctx, k.tenant, packs)
+	if err != nil {
+		return err
+	}
+	return k.index(ctx, objects)
+}
+
+// completeLeft is completeIndex for a repair: damaged packs are left out, which it
+// takes apart.
+func (k *collector) completeLeft(ctx context.Context) error {
+	packs, err := k.unindexed(ctx)
+	if err != nil {
+		return err
+	}
+	for _, p := range packs {
+		objects, err := k.Objects(ctx, k.tenant, []Pack{p})
+		if isDamage(err) {
+			continue
+		}
+		if err == nil {
+			err = k.index(ctx, objects)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// unindexed are the packs that the log names and the index does not know.
+func (k *collector) unindexed(ctx context.Context) ([]Pack, error) {
 	packs := k.log.packs(func(a adopted) bool { return k.log.condemned[logPack{a.Pack.ID, a.Pack.Kind}].IsZero() })
 	ids := make([]PackID, len(packs))
 	for i, p := range packs {
@@ -369,13 +404,12 @@ func (k *collector) completeIndex(ctx context.Context) error {
 	}
 	missing, err := k.owner.Missing(ctx, ids)
 	if err != nil {
-		return fmt.Errorf("compare the index with the log: %w", err)
+		return nil, fmt.Errorf("compare the index with the log: %w", err)
 	}
-	packs = slices.DeleteFunc(packs, func(p Pack) bool { return !slices.Contains(missing, p.ID) })
-	objects, err := k.Objects(ctx, k.tenant, packs)
-	if err != nil {
-		return err
-	}
+	return slices.DeleteFunc(packs, func(p Pack) bool { return !slices.Contains(missing, p.ID) }), nil
+}
+
+func (k *collector) index(ctx context.Context, objects []Object) error {
 	if err := k.owner.Add(ctx, objects); err != nil {
 		return fmt.Errorf("add packs to the index: %w", err)
 	}

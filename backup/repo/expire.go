@@ -271,6 +271,28 @@ func (r *Repository) Kept(ctx context.Context, tenant, source string, after int6
 	return slices.DeleteFunc(list, func(seq int64) bool { return seq <= after || gone.Has(seq) }), nil
 }
 
+// Missing lists the commits of a source before its newest that are not there and did
+// not expire.
+func (r *Repository) Missing(ctx context.Context, tenant, source string) ([]int64, error) {
+	gone, err := r.Expired(ctx, tenant, source)
+	if err != nil {
+		return nil, err
+	}
+	there, err := r.commitNumbers(ctx, tenant, source)
+	if err != nil {
+		return nil, err
+	}
+	var missing []int64
+	next := int64(1)
+	for _, seq := range there {
+		for next = gone.firstKept(next); next < seq; next = gone.firstKept(next + 1) {
+			missing = append(missing, next)
+		}
+		next = seq + 1
+	}
+	return missing, nil
+}
+
 // OtherPacks returns the packs of a source that no kept snapshot names, but some
 // may still need: those that the log names, and those of expired commits that
 // are still there. With their objects, all kept snapshots can be read. Expired

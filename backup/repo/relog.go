@@ -81,7 +81,7 @@ func (r *Repository) summary(ctx context.Context, tenant string, log deletions, 
 }
 
 // orphans are the packs that are there and that the index knows, but that nobody
-// names; broken are those of them whose footer can't be read.
+// names; broken are those of them that are damaged.
 func (r *Repository) orphans(ctx context.Context, tenant string, packs map[logPack]int64, named map[logPack]adopted, owner Owner) (list []adopted, broken []string, err error) {
 	var ids []PackID
 	for p := range packs {
@@ -105,20 +105,58 @@ func (r *Repository) orphans(ctx context.Context, tenant string, packs map[logPa
 		if err != nil && !isDamage(err) {
 			return nil, nil, err
 		}
-		if err != nil {
+		sum := sha256.Sum256(data)
+		pack := Pack{ID: p.ID, Kind: p.Kind, Length: int64(len(data)), SHA256: sum[:]}
+		if err != nil || !r.opens(ctx, tenant, adopted{pack, f.Source}, data) {
 			broken = append(broken, p.key(tenant))
 			continue
 		}
-		sum := sha256.Sum256(data)
-		list = append(list, adopted{Pack{ID: p.ID, Kind: p.Kind, Length: int64(len(data)), SHA256: sum[:]}, f.Source})
+		list = append(list, adopted{pack, f.Source})
 	}
 	return list, broken, nil
+}
+
+// opens says whether the blobs of a pack open whose sum nobody knows, as far as
+// there are keys; it may overwrite data.
+func (r *Repository) opens(ctx context.Context, tenant string, a adopted, data []byte) bool {
+	v := verification{Repository: r, tenant: tenant}
+	_, err := v.checkBytes(ctx, &packCheck{Pack: a.Pack, source: a.Source, level: VerifyBlobs}, data)
+	return !isDamage(err)
 }
 
 // Adopt has the deletion log name the packs that the owner's index knows and that
 // nobody names any more, since the commit that did is lost. It returns the keys of
 // those that can't be adopted because they are damaged.
 func (r *Repository) Adopt(ctx context.Context, tenant string, owner Owner) (broken []string, err error) {
+	return r.adoptThose(ctx, tenant, owner, r.knownPacks)
+}
+
+// AdoptAll is Adopt for the packs that the index does not know too, which knows
+// them then: where commits can't be read that it had not taken in, nobody knows
+// which packs they named. What killed runs left is among them; a collection
+// condemns it.
+func (r *Repository) AdoptAll(ctx context.Context, tenant string, owner Owner) (broken []string, err error) {
+	broken, err = r.adoptThose(ctx, tenant, anyPack{owner}, func(_ context.Context, packs map[logPack]int64, _ Owner) (map[logPack]int64, error) {
+		return packs, nil
+	})
+	if err != nil {
+		return broken, err
+	}
+	k := newCollector(r, tenant, owner)
+	if k.log, err = r.currentLog(ctx, tenant); err != nil {
+		return broken, err
+	}
+	return broken, k.completeLeft(ctx)
+}
+
+// anyPack is an owner whose index takes every pack for known.
+type anyPack struct{ Owner }
+
+// Missing implements Owner.
+func (anyPack) Missing(context.Context, []PackID) ([]PackID, error) { return nil, nil }
+
+// adoptThose adopts, of the packs that which chooses, those that nobody names.
+func (r *Repository) adoptThose(ctx context.Context, tenant string, owner Owner, which func(context.Context, map[logPack]int64, Owner) (map[logPack]int64, error)) (broken []string, err error) {
 	for {
 		log, err := r.readLog(ctx, tenant)
 		if err != nil {
@@ -130,7 +168,7 @@ func (r *Repository) Adopt(ctx context.Context, tenant string, owner Owner) (bro
 		if err != nil {
 			return nil, err
 		}
-		known, err := r.knownPacks(ctx, packs, owner)
+		known, err := which(ctx, packs, owner)
 		if err != nil {
 			return nil, err
 		}

@@ -46,7 +46,12 @@ func (r *Repository) Salvage(ctx context.Context, tenant string, packs []string,
 		err := s.do(ctx, batch)
 		s.abort()
 		if errors.Is(err, ErrCollecting) && ctx.Err() == nil {
-			continue // somebody else appended to the log: decide anew
+			// Somebody else appended to the log, or this did and the answer was lost:
+			// decide anew.
+			if err := r.catchUp(ctx, tenant, owner); err != nil {
+				return all, err
+			}
+			continue
 		}
 		all.Add(s.result)
 		if err != nil {
@@ -79,7 +84,7 @@ func (r *Repository) catchUp(ctx context.Context, tenant string, owner Owner) er
 	if k.log, err = r.currentLog(ctx, tenant); err != nil {
 		return err
 	}
-	if err := k.completeIndex(ctx); err != nil && !isDamage(err) {
+	if err := k.completeLeft(ctx); err != nil {
 		return err
 	}
 	gone := make([]PackID, 0, len(k.log.released))
@@ -166,6 +171,37 @@ func (s *salvage) whole(ctx context.Context, p logPack) bool {
 	}
 	check := putBack{Repository: s.Repository, tenant: s.tenant, sums: Sums{p.key(s.tenant): want.Pack.SHA256}}
 	return ok && check.checkPack(ctx, p.key(s.tenant), data) == nil
+}
+
+// BrokenMeta returns the keys of those packs of metadata that are not what they
+// have to be and that no Salvage took apart yet.
+func (r *Repository) BrokenMeta(ctx context.Context, tenant string, packs []Pack) (broken []string, err error) {
+	s := salvage{Repository: r, tenant: tenant, named: map[logPack]adopted{}}
+	if s.log, err = r.currentLog(ctx, tenant); err != nil && !errors.Is(err, ErrDamaged) {
+		return nil, err
+	}
+	for _, p := range packs {
+		name := logPack{p.ID, p.Kind}
+		s.named[name] = adopted{Pack: p}
+		if p.Kind == PackMeta && !s.log.released[name] && !s.whole(ctx, name) {
+			broken = append(broken, name.key(tenant))
+		}
+	}
+	return broken, ctx.Err()
+}
+
+// Absent returns the keys of those packs that are not there.
+func (r *Repository) Absent(ctx context.Context, tenant string, packs []Pack) (absent []string, err error) {
+	there, err := r.listPacks(ctx, tenant)
+	if err != nil {
+		return nil, err
+	}
+	for _, p := range packs {
+		if _, ok := there[logPack{p.ID, p.Kind}]; !ok {
+			absent = append(absent, packKey(tenant, p.Kind, p.ID))
+		}
+	}
+	return absent, nil
 }
 
 // finish makes the new packs durable, and tells the log and the index.
