@@ -4,16 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"strings"
 	"time"
 
 	"holdfast/backup"
 	"holdfast/backup/engine"
 )
-
-// forever is untilNow as a number.
-const forever = math.MaxInt64
 
 // Snapshots returns the snapshots of a mailbox, newest first.
 func (s *Store) Snapshots(ctx context.Context, org backup.OrgID, mailbox backup.MailboxID) ([]backup.Snapshot, error) {
