@@ -24,6 +24,14 @@ const (
 // DeletionSteps lists the steps that a page shows, in order.
 var DeletionSteps = []DeletionStep{DeletionStop, DeletionTenant, DeletionKeys, DeletionObjects, DeletionCopy, DeletionRows}
 
+// DeletionWish is what a person enters to have an organization deleted.
+type DeletionWish struct {
+	Name   string // of the organization, once more
+	Reason string // 3 to 500 characters
+	Leaves bool   // something will stay in the tenant
+	Anyway bool   // the person knows that
+}
+
 // Deletion is the deletion of an organization. It outlives it.
 type Deletion struct {
 	OrgID     OrgID

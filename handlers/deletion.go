@@ -85,11 +85,8 @@ func (s *Server) deleteOrganization(w http.ResponseWriter, r *http.Request) erro
 	if err != nil {
 		return err
 	}
-	if len(tenant) > 0 && !v.Anyway {
-		v.Fields = backup.FieldErrors{"anyway": "Confirm that this may stay in the tenant, or have it removed there first."}
-		return s.deletePage(w, r, http.StatusUnprocessableEntity, v)
-	}
-	err = s.Store.StartDeletion(r.Context(), org.PartnerID, org.ID, v.Name, v.Reason, actor(r))
+	wish := backup.DeletionWish{Name: v.Name, Reason: v.Reason, Leaves: len(tenant) > 0, Anyway: v.Anyway}
+	err = s.Store.StartDeletion(r.Context(), org.PartnerID, org.ID, wish, actor(r))
 	if fields, ok := errors.AsType[backup.FieldErrors](err); ok {
 		v.Fields = fields
 		return s.deletePage(w, r, http.StatusUnprocessableEntity, v)

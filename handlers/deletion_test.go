@@ -87,6 +87,7 @@ func TestWhatIsLeftInTheTenantIsNamed(t *testing.T) {
 		partner.get(path + "/delete").says(name)
 	}
 	partner.says("the role group Holdfast Exchange").says("Remove-RoleGroup")
+	partner.press("Delete Contoso").says("exactly as it stands above").says("Say why").says("Confirm that this may stay in the tenant")
 	partner.press("Delete Contoso", "name", "Contoso", "reason", "The contract ended").says("Confirm that this may stay in the tenant")
 	partner.press("Delete Contoso", "name", "contoso", "anyway", "yes").says("exactly as it stands above")
 	partner.press("Delete Contoso", "name", "Contoso").says("Being deleted")

@@ -68,11 +68,11 @@ func whatGoes(ctx context.Context, q querier, partner backup.PartnerID, org back
 	return d, nil
 }
 
-// StartDeletion begins the deletion of a suspended organization of a partner.
-// typed is its name as the person entered it. It returns backup.FieldErrors
-// naming name, reason or hold, and backup.ErrConflict for an organization that is
-// not suspended or is being deleted already.
-func (s *Store) StartDeletion(ctx context.Context, partner backup.PartnerID, org backup.OrgID, typed, reason string, by backup.Actor) error {
+// StartDeletion begins the deletion of a suspended organization of a partner. It
+// returns backup.FieldErrors naming name, reason, anyway or hold, and
+// backup.ErrConflict for an organization that is not suspended or is being deleted
+// already.
+func (s *Store) StartDeletion(ctx context.Context, partner backup.PartnerID, org backup.OrgID, wish backup.DeletionWish, by backup.Actor) error {
 	return s.inTx(ctx, func(tx *sql.Tx) error {
 		o, err := one(ctx, tx, scanOrganization, `SELECT `+organizationColumns+` FROM organizations o WHERE o.partner_id = $1 AND o.id = $2`+s.forUpdate(), partner, org)
 		if err != nil {
@@ -85,8 +85,9 @@ func (s *Store) StartDeletion(ctx context.Context, partner backup.PartnerID, org
 		if err != nil {
 			return err
 		}
-		d.Reason, d.By, d.StartedAt = strings.TrimSpace(clean(reason)), entryOf(by, "", "", "", "").Person, time.Now()
-		if err := mayDelete(ctx, tx, o, typed, d.Reason); err != nil {
+		d.Reason, d.By, d.StartedAt = strings.TrimSpace(clean(wish.Reason)), entryOf(by, "", "", "", "").Person, time.Now()
+		wish.Reason = d.Reason
+		if err := mayDelete(ctx, tx, o, wish); err != nil {
 			return err
 		}
 		d.Move(backup.DeletionStop, d.StartedAt)
@@ -95,13 +96,16 @@ func (s *Store) StartDeletion(ctx context.Context, partner backup.PartnerID, org
 }
 
 // mayDelete says why an organization may not be deleted.
-func mayDelete(ctx context.Context, tx *sql.Tx, o backup.Organization, typed, reason string) error {
+func mayDelete(ctx context.Context, tx *sql.Tx, o backup.Organization, wish backup.DeletionWish) error {
 	fields := backup.FieldErrors{}
-	if strings.TrimSpace(typed) != o.Name {
+	if strings.TrimSpace(wish.Name) != o.Name {
 		fields["name"] = "Enter the organization's name exactly as it stands above."
 	}
-	if err := (backup.LegalHold{Reason: reason}).Validate(); err != nil {
+	if err := (backup.LegalHold{Reason: wish.Reason}).Validate(); err != nil {
 		fields["reason"] = "Say why, in 3 to 500 characters. It stands in the activity."
+	}
+	if wish.Leaves && !wish.Anyway {
+		fields["anyway"] = "Confirm that this may stay in the tenant, or have it removed there first."
 	}
 	held, err := one(ctx, tx, scanValue[int], `SELECT
 		(SELECT count(*) FROM retention WHERE org_id = $1 AND held_at <> 0) + (SELECT count(*) FROM mailbox_retention WHERE org_id = $1 AND held_at <> 0)`, o.ID)

@@ -16,7 +16,9 @@ func TestOnlyASuspendedOrganizationIsDeleted(t *testing.T) {
 	storetest.Each(t, func(t *testing.T, st *store.Store) {
 		ctx, w := t.Context(), storetest.Fill(t, st)
 		partner, org := w.Owner.Partner.ID, w.Contoso.ID
-		begin := func(name, reason string) error { return st.StartDeletion(ctx, partner, org, name, reason, w.Owner) }
+		begin := func(name, reason string) error {
+			return st.StartDeletion(ctx, partner, org, backup.DeletionWish{Name: name, Reason: reason}, w.Owner)
+		}
 		if err := begin("Contoso", "The contract ended"); !errors.Is(err, backup.ErrConflict) {
 			t.Errorf("an organization that is not suspended = %v, want ErrConflict", err)
 		}
@@ -45,7 +47,7 @@ func TestOnlyASuspendedOrganizationIsDeleted(t *testing.T) {
 		if err := st.LiftMailboxHold(ctx, org, boxes["a"].ID, w.Ada); err != nil {
 			t.Fatal(err)
 		}
-		if err := st.StartDeletion(ctx, "another partner", org, "Contoso", "The contract ended", w.Owner); !isNotFound(err) {
+		if err := st.StartDeletion(ctx, "another partner", org, backup.DeletionWish{Name: "Contoso", Reason: "The contract ended"}, w.Owner); !isNotFound(err) {
 			t.Errorf("another partner's = %v, want ErrNotFound", err)
 		}
 		if err := begin("Contoso", "The contract ended"); err != nil {
@@ -87,7 +89,7 @@ func TestNothingOfAnOrganizationIsLeft(t *testing.T) {
 		if err := st.SetSuspended(ctx, org.PartnerID, org.ID, true, "The contract ended", v.w.Owner); err != nil {
 			t.Fatal(err)
 		}
-		if err := st.StartDeletion(ctx, org.PartnerID, org.ID, org.Name, "The contract ended", v.w.Owner); err != nil {
+		if err := st.StartDeletion(ctx, org.PartnerID, org.ID, backup.DeletionWish{Name: org.Name, Reason: "The contract ended"}, v.w.Owner); err != nil {
 			t.Fatal(err)
 		}
 		d, err := st.DeletionByID(ctx, org.ID)

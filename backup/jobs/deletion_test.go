@@ -89,7 +89,7 @@ func newDoomed(t *testing.T, st *store.Store) doomed {
 	if err := st.SetSuspended(t.Context(), org.PartnerID, org.ID, true, "The contract ended", d.w.Owner); err != nil {
 		t.Fatal(err)
 	}
-	if err := st.StartDeletion(t.Context(), org.PartnerID, org.ID, org.Name, "The contract ended", d.w.Owner); err != nil {
+	if err := st.StartDeletion(t.Context(), org.PartnerID, org.ID, backup.DeletionWish{Name: org.Name, Reason: "The contract ended"}, d.w.Owner); err != nil {
 		t.Fatal(err)
 	}
 	return d

@@ -77,7 +77,7 @@ func newCondemned(t *testing.T, c config) condemned {
 	}
 	org := d.world.Fabrikam
 	if err := errors.Join(st.SetSuspended(ctx, org.PartnerID, org.ID, true, "The contract ended", d.world.Owner),
-		st.StartDeletion(ctx, org.PartnerID, org.ID, org.Name, "The contract ended", d.world.Owner)); err != nil {
+		st.StartDeletion(ctx, org.PartnerID, org.ID, backup.DeletionWish{Name: org.Name, Reason: "The contract ended"}, d.world.Owner)); err != nil {
 		t.Fatal(err)
 	}
 	return d
