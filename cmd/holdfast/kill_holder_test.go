@@ -55,7 +55,7 @@ func newCluster(t *testing.T, c config, n int) *cluster {
 // start starts a worker and waits until it says under which id it works.
 func (c *cluster) start(m *machine) {
 	c.t.Helper()
-	m.server.start()
+	m.start()
 	m.id = ""
 	c.until("at work", func() bool {
 		for _, id := range c.names(`SELECT id FROM workers`) {
