@@ -55,6 +55,7 @@ func TestLifeOnAStorageThatLies(t *testing.T) {
 func liveOnLies(t *testing.T, seed uint64) {
 	random := rand.New(rand.NewPCG(seed, 7))
 	l := &lyingLife{history: history{random, newProvider()}, t: t, st: openStore(t), lie: storagetest.NewLying(rand.New(rand.NewPCG(seed, 8))), want: map[int64]map[string]string{}}
+	l.lie.Prompt = true
 	for i := range 16 {
 		l.live()
 		l.check()
