@@ -2,6 +2,7 @@ package imap
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"net"
 	"testing"
@@ -27,7 +28,7 @@ func TestTextsDoNotShareMemory(t *testing.T) {
 			closed := holdText(next)
 			for range 2 {
 				_ = closed.Close() // never fails
-				if n, err := closed.Read(make([]byte, 1)); n != 0 || err != io.EOF {
+				if n, err := closed.Read(make([]byte, 1)); n != 0 || !errors.Is(err, io.EOF) {
 					t.Errorf("a closed text gives %d bytes, %v", n, err)
 				}
 			}
