@@ -15,7 +15,7 @@ import (
 // maybeCheckpoint commits what the run has so far if it is time to.
 func (r *run) maybeCheckpoint(ctx context.Context) error {
 	r.mu.Lock()
-	due := len(r.staged) >= r.checkpoint.Items || r.readSince >= r.dueBytes() ||
+	due := len(r.staged) >= r.checkpoint.Items || r.readSince >= r.checkpoint.Bytes ||
 		len(r.staged) > 0 && time.Since(r.since) >= r.checkpoint.Every
 	if len(r.staged) == 0 && len(r.inFlight) == 0 {
 		r.since = time.Now() // nothing that was looked up before waits to be committed
@@ -28,16 +28,6 @@ func (r *run) maybeCheckpoint(ctx context.Context) error {
 		return err
 	}
 	return r.flush(ctx, false)
-}
-
-// dueBytes is how many bytes of content are read between two commits: few at first.
-// What mailboxes that are backed up at the same time share they store twice until
-// one of them commits it.
-func (r *run) dueBytes() int64 {
-	if r.head.Seq >= 4 {
-		return r.checkpoint.Bytes
-	}
-	return min(r.checkpoint.Bytes, firstBytes<<(2*r.head.Seq))
 }
 
 // finish commits the snapshot, or keeps the newer cursors if nothing changed.

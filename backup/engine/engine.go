@@ -34,14 +34,10 @@ type Engine struct {
 // Checkpoint says after how much work a run commits what it has, so that it can
 // be resumed there. A zero field has the value in brackets.
 type Checkpoint struct {
-	Bytes int64         // content read (2 GiB; from 16 MiB on for the first snapshots of a mailbox)
+	Bytes int64         // content read (2 GiB)
 	Items int           // items changed (10,000); bounds the memory of a run
 	Every time.Duration // since the last commit (5 minutes)
 }
-
-// firstBytes is what the first snapshot of a mailbox may read, the second four times
-// that, and so on.
-const firstBytes = 16 << 20
 
 func (c Checkpoint) orDefaults() Checkpoint {
 	if c.Bytes == 0 {

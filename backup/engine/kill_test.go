@@ -1,7 +1,6 @@
 package engine_test
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"slices"
@@ -65,20 +64,6 @@ func TestCheckpointByBytes(t *testing.T) {
 	b.run(p)
 	if n := len(must[[]backup.Snapshot](t)(b.store.Snapshots(t.Context(), org, mailbox))); n < 4 {
 		t.Errorf("%d snapshots, want one for about each 1000 bytes", n)
-	}
-}
-
-// TestFirstSnapshotComesEarly backs 60 MiB up for the first time: what the mailbox
-// shares with others can be found before all of it is read.
-func TestFirstSnapshotComesEarly(t *testing.T) {
-	b, p := newBench(t), newProvider()
-	for range 60 {
-		p.add("inbox", "x", bytes.Repeat([]byte("x"), 1<<20))
-	}
-	b.run(p)
-	list := must[[]backup.Snapshot](t)(b.store.Snapshots(t.Context(), org, mailbox))
-	if len(list) != 2 || list[0].Partial || !list[1].Partial || list[1].Items < 16 || list[1].Items > 30 {
-		t.Errorf("snapshots are %+v, want one of the first 16 MiB or a little more, and the whole one", list)
 	}
 }
 
