@@ -310,7 +310,9 @@ func copyPart(p Part, skeleton *pieceReader, out io.Writer) error {
 	if p.Kind == PartEncoded {
 		step -= step % int64(p.Width/4*3) // whole lines
 	}
-	buf := make([]byte, min(step, p.Length))
+	held := takeBuffer(int(min(step, p.Length)))
+	defer giveBuffer(held)
+	buf := (*held)[:min(step, p.Length)]
 	for left := p.Length; left > 0; {
 		n := min(int64(len(buf)), left)
 		if _, err := io.ReadFull(skeleton, buf[:n]); err != nil {
@@ -336,11 +338,12 @@ func copyPart(p Part, skeleton *pieceReader, out io.Writer) error {
 func writeLines(out io.Writer, decoded []byte, p Part) error {
 	step := 64 << 10
 	step -= step % (p.Width / 4 * 3)
-	var line []byte
+	lines := takeBuffer(2 * min(step, len(decoded)))
+	defer giveBuffer(lines)
 	for len(decoded) > 0 {
 		n := min(step, len(decoded))
-		line = encodeLines(line[:0], decoded[:n], p.Width, p.CRLF)
-		if _, err := out.Write(line); err != nil {
+		*lines = encodeLines((*lines)[:0], decoded[:n], p.Width, p.CRLF)
+		if _, err := out.Write(*lines); err != nil {
 			return err
 		}
 		decoded = decoded[n:]
