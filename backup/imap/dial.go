@@ -74,17 +74,9 @@ func connect(ctx context.Context, server backup.IMAPServer, login Login, o Optio
 	if err != nil {
 		return nil, dialProblem(server, err)
 	}
+	w := &wire{conn: raw, br: bufio.NewReaderSize(raw, 4096)}
 	stop := context.AfterFunc(ctx, func() { _ = raw.Close() })
 	defer stop()
-	w := &wire{conn: raw, br: bufio.NewReaderSize(raw, 4096)}
-	if o.Plain {
-		if !loopback(raw.RemoteAddr()) {
-			_ = raw.Close()
-			return nil, errPlain
-		}
-		w.br = bufio.NewReaderSize(raw, readBuffer)
-		server.Security = ""
-	}
 	s, err := w.handshake(ctx, server, login, o.Roots)
 	if err != nil {
 		_ = w.conn.Close()
@@ -95,13 +87,6 @@ func connect(ctx context.Context, server backup.IMAPServer, login Login, o Optio
 	}
 	s.conn.timeout = o.timeout()
 	return s, nil
-}
-
-var errPlain = errors.New("a connection without TLS is for measurements on loopback")
-
-func loopback(a net.Addr) bool {
-	tcp, ok := a.(*net.TCPAddr)
-	return ok && tcp.IP.IsLoopback()
 }
 
 // wire is a connection before its client is signed in. Signing in is done by

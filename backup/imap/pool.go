@@ -28,7 +28,6 @@ const (
 type Options struct {
 	Roots   *x509.CertPool // whom to believe, beside what the server's settings name; nil for the system's
 	Timeout time.Duration  // for an answer, or its next part; 0 is three minutes
-	Plain   bool           // leaves TLS out, to measure what is behind it; only loopback addresses can be reached then
 }
 
 func (o Options) timeout() time.Duration {

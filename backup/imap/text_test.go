@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"io"
-	"net"
 	"testing"
 )
 
@@ -36,16 +35,5 @@ func TestTextsDoNotShareMemory(t *testing.T) {
 		if got, _ := io.ReadAll(held); !bytes.Equal(got, bytes.Repeat([]byte("a"), int(size))) {
 			t.Errorf("a text of %d bytes changed while it was open", size)
 		}
-	}
-}
-
-func TestOnlyLoopbackGoesWithoutTLS(t *testing.T) {
-	for address, want := range map[string]bool{"127.0.0.1": true, "::1": true, "192.0.2.1": false, "2001:db8::1": false, "0.0.0.0": false} {
-		if got := loopback(&net.TCPAddr{IP: net.ParseIP(address)}); got != want {
-			t.Errorf("loopback(%s) = %v, want %v", address, got, want)
-		}
-	}
-	if loopback(&net.UnixAddr{Name: "/run/imap"}) {
-		t.Error("a socket of the file system is taken for loopback")
 	}
 }

@@ -31,16 +31,6 @@ type served struct {
 
 func account(n int) string { return fmt.Sprintf("box%d", n) }
 
-// How a server is reached. TLS takes Dovecot, which passes each record through one
-// more process, most of its time, and more than either client does.
-const (
-	overTLS   = true
-	unsecured = false
-)
-
-// bothWays is Dovecot that can be reached without TLS as well.
-const bothWays = "ssl = yes\ndisable_plaintext_auth = no"
-
 // uncompressed is Dovecot as Debian has it: without the plugin for COMPRESS.
 const uncompressed = "protocol imap {\n  mail_plugins = zlib\n}"
 
@@ -96,19 +86,15 @@ func (s served) fill(box int) error {
 const atATime = 4
 
 // backUpFrom backs all accounts up and returns what the runs stored.
-func (h holdfast) backUpFrom(b *testing.B, s served, secured bool) (took time.Duration, stored int64) {
+func (h holdfast) backUpFrom(b *testing.B, s served) (took time.Duration, stored int64) {
 	b.Helper()
-	server := s.Server(backup.IMAPTLS)
-	if !secured {
-		server.Port = s.PlainPort
-	}
 	start := time.Now()
 	results := make([]engine.Result, boxes)
 	var g errgroup.Group
 	g.SetLimit(atATime)
 	for n := range boxes {
 		g.Go(func() (err error) {
-			box := imap.Open(server, imap.Login{User: account(n + 1), Password: backup.Secret(imaptest.Password)}, imap.Options{Plain: !secured})
+			box := imap.Open(s.Server(backup.IMAPTLS), imap.Login{User: account(n + 1), Password: backup.Secret(imaptest.Password)}, imap.Options{})
 			defer box.Close() //nolint:errcheck // only read from
 			results[n], err = h.Backup(b.Context(), engine.Job{Org: org, Mailbox: mailboxOf(n + 1), Source: box})
 			return err
@@ -135,26 +121,22 @@ type mbsync struct {
 }
 
 // newMbsync writes a configuration; extra lines come first.
-func newMbsync(b *testing.B, s served, secured bool, extra ...string) mbsync {
+func newMbsync(b *testing.B, s served, extra ...string) mbsync {
 	b.Helper()
 	m := mbsync{dir: b.TempDir()}
-	port, security := s.TLSPort, "IMAPS"
-	if !secured {
-		port, security = s.PlainPort, "None"
-	}
 	m.config = filepath.Join(m.dir, "mbsyncrc")
 	authority := filepath.Join(m.dir, "ca.pem")
 	text := strings.Join(extra, "\n") + "\n"
 	for n := range boxes {
 		name := account(n + 1)
-		text += strings.NewReplacer("@BOX@", name, "@PORT@", strconv.Itoa(port), "@SECURITY@", security, "@PASS@", imaptest.Password, "@CA@", authority, "@DIR@", m.dir).Replace(`
+		text += strings.NewReplacer("@BOX@", name, "@PORT@", strconv.Itoa(s.TLSPort), "@PASS@", imaptest.Password, "@CA@", authority, "@DIR@", m.dir).Replace(`
 IMAPAccount @BOX@
 Host localhost
 Port @PORT@
 User @BOX@
 Pass @PASS@
 AuthMechs LOGIN
-SSLType @SECURITY@
+SSLType IMAPS
 SystemCertificates no
 CertificateFile @CA@
 
@@ -220,15 +202,10 @@ const imapRounds = 3
 // once more, with nothing changed.
 func BenchmarkMbsync(b *testing.B) {
 	needs(b, "mbsync")
-	s := newServed(b, uncompressed, bothWays)
+	s := newServed(b, uncompressed)
 	b.Run("first", func(b *testing.B) {
-		quick, usual := s.first(b, unsecured)
+		quick, usual := s.first(b)
 		least(b, "mbsync-FSync-no", quick, 1.3)
-		least(b, "mbsync", usual, 3)
-	})
-	b.Run("first over TLS", func(b *testing.B) {
-		quick, usual := s.first(b, overTLS)
-		least(b, "mbsync-FSync-no", quick, 1)
 		least(b, "mbsync", usual, 3)
 	})
 	b.Run("unchanged", s.unchanged)
@@ -236,17 +213,17 @@ func BenchmarkMbsync(b *testing.B) {
 
 // first is how many times the messages a second Holdfast backs up, compared with
 // mbsync that does not wait for the disk, and as it comes.
-func (s served) first(b *testing.B, secured bool) (quick, usual float64) {
+func (s served) first(b *testing.B) (quick, usual float64) {
 	b.Helper()
 	var own, unsynced, synced []time.Duration
 	for b.Loop() {
 		for range imapRounds {
-			took, _ := newHoldfast(b).backUpFrom(b, s, secured)
+			took, _ := newHoldfast(b).backUpFrom(b, s)
 			own = append(own, took)
-			m := newMbsync(b, s, secured, "FSync no")
+			m := newMbsync(b, s, "FSync no")
 			unsynced = append(unsynced, m.run(b))
 			m.remove(b)
-			m = newMbsync(b, s, secured)
+			m = newMbsync(b, s)
 			synced = append(synced, m.run(b))
 			if n := m.count(b); n != s.messages {
 				b.Fatalf("mbsync has %d messages, want %d", n, s.messages)
@@ -262,15 +239,15 @@ func (s served) first(b *testing.B, secured bool) (quick, usual float64) {
 
 // unchanged runs both sides again where nothing changed.
 func (s served) unchanged(b *testing.B) {
-	h, m := newHoldfast(b), newMbsync(b, s, overTLS)
-	h.backUpFrom(b, s, overTLS)
+	h, m := newHoldfast(b), newMbsync(b, s)
+	h.backUpFrom(b, s)
 	m.run(b)
 	repository := filepath.Join(h.dir, "repository")
 	before := treeSize(b, repository)
 	var own, peer []time.Duration
 	for b.Loop() {
 		for range 3 * imapRounds {
-			took, stored := h.backUpFrom(b, s, overTLS)
+			took, stored := h.backUpFrom(b, s)
 			if now := treeSize(b, repository); stored != 0 || now != before {
 				b.Fatalf("%d bytes stored, the repository went from %d to %d bytes", stored, before, now)
 			}
