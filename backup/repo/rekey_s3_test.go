@@ -33,14 +33,7 @@ func TestRekeyOnABucketWithObjectLock(t *testing.T) {
 		for _, key := range keys(t, outside, "t/org/") {
 			stays[key] = repo.Lasting(key)
 		}
-		a.keys.to = 2
-		a.rekey(t)
-		time.Sleep(repo.Grace)
-		a.rekey(t)
-		_, s := a.rekey(t)
-		if s.Old != 0 || len(s.Retained) == 0 {
-			t.Fatalf("while the locks last %+v stands, want nothing that needs older keys, and what is locked", s)
-		}
+		s := a.rekeyLocked(t)
 		for _, key := range s.Retained {
 			if !stays[key] {
 				t.Errorf("%s stays, which was not locked before", key)

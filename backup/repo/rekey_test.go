@@ -374,19 +374,27 @@ func (l *lockedStorage) Delete(ctx context.Context, key string) error {
 	return l.Storage.Delete(ctx, key)
 }
 
+// rekeyLocked moves everything to the second epoch while locks keep what is under
+// older keys.
+func (a *aged) rekeyLocked(t *testing.T) repo.Standing {
+	t.Helper()
+	a.keys.to = 2
+	a.rekey(t)
+	time.Sleep(repo.Grace)
+	a.rekey(t)
+	_, s := a.rekey(t)
+	if s.Old != 0 || len(s.Retained) == 0 {
+		t.Fatalf("while the locks last %+v stands, want nothing that needs older keys, and what is locked", s)
+	}
+	return s
+}
+
 // TestRekeyOfLockedObjects has a lock keep what is under older keys: the keys are
 // needed no more all the same, and what is locked goes when the lock ends.
 func TestRekeyOfLockedObjects(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := newAged(t, &lockedStorage{repo.NewMemory(), time.Now().Add(30 * 24 * time.Hour)})
-		a.keys.to = 2
-		a.rekey(t)
-		time.Sleep(repo.Grace)
-		a.rekey(t)
-		_, s := a.rekey(t)
-		if s.Old != 0 || len(s.Retained) == 0 {
-			t.Fatalf("while the lock lasts %+v stands, want nothing that needs older keys, and what is locked", s)
-		}
+		a.rekeyLocked(t)
 		a.keys.from = 2
 		a.Forget("org", "")
 		a.rekey(t) // goes on without the older keys
