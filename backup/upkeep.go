@@ -82,6 +82,7 @@ const (
 	DamageDiffers DamageFate = "differs" // the provider has another text now: what was is lost
 	DamageGone    DamageFate = "gone"    // the provider has it no more: it is lost
 	DamageMended  DamageFate = "mended"  // it is whole now
+	DamageTold    DamageFate = "told"    // a snapshot that a repair lost: told when it ends, however often it was interrupted
 )
 
 // Damage is something in the repository that is not what was written.

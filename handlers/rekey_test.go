@@ -90,7 +90,7 @@ func TestMoveToNewKeysIsAskedFor(t *testing.T) {
 		t.Errorf("going on began epoch %d, %v", epoch, err)
 	}
 	finish(backup.Upkeep{State: backup.UpkeepDamaged, Damaged: 2, Done: 9, Total: 14}, time.Hour, "2 objects are damaged and can't be moved: repair the storage first · goes on by itself in ")
-	finish(backup.Upkeep{State: backup.UpkeepFailed, Problem: backup.Problem{Kind: backup.ProblemRepository, Text: "No storage."}}, time.Hour, "Move to new keys could not be done. No storage.")
+	finish(backup.Upkeep{State: backup.UpkeepFailed, Problem: backup.Problem{Kind: backup.ProblemRepository, Text: "No storage."}}, time.Hour, "Move to new keys could not be done. No storage. It is tried again by itself in ")
 	finish(backup.Upkeep{State: backup.UpkeepOK, Done: 14, Total: 14}, time.Hour, "nothing needs the old keys any more; what is left under them is locked")
 	finish(backup.Upkeep{State: backup.UpkeepOK, Done: 14, Total: 14}, 0, "everything is under new keys, and the old ones are destroyed")
 	_, doc = dana.get(page)

@@ -37,7 +37,10 @@ func (s *Store) ApplyCommit(ctx context.Context, org backup.OrgID, mailbox backu
 				return err
 			}
 		}
-		return nil
+		if d.Lost == "" {
+			return nil
+		}
+		return noteLost(ctx, tx, org, mailbox, d.Seq, d.Lost)
 	})
 	if err = diskFull(err); err != nil {
 		return fmt.Errorf("bring the catalog to commit %d of mailbox %s: %w", d.Seq, mailbox, err)

@@ -9,6 +9,7 @@ import (
 
 	"holdfast/backup"
 	"holdfast/backup/engine"
+	"holdfast/backup/repo"
 )
 
 // damageColumns name a damaged message from the catalog, so that its subject is
@@ -50,6 +51,24 @@ func (s *Store) NoteDamage(ctx context.Context, list ...backup.Damage) error {
 		}
 		return nil
 	})
+}
+
+// NoteLost implements engine.Catalog. Of an organization that is gone nobody is told.
+func (s *Store) NoteLost(ctx context.Context, org backup.OrgID, mailbox backup.MailboxID, seq int64, how string) error {
+	return noteLost(ctx, s.db, org, mailbox, seq, how)
+}
+
+func noteLost(ctx context.Context, tx querier, org backup.OrgID, mailbox backup.MailboxID, seq int64, how string) error {
+	object, now := repo.CommitName(string(org), string(mailbox), seq), millis(time.Now())
+	if _, err := tx.ExecContext(ctx, `
+		INSERT INTO damages (org_id, object, mailbox_id, record, how, found_at, seen_at, fate)
+		SELECT id, CAST($2 AS TEXT), CAST($3 AS TEXT), 0, CAST($4 AS TEXT), CAST($5 AS BIGINT), CAST($5 AS BIGINT), CAST($6 AS TEXT) FROM organizations WHERE id = $1
+		ON CONFLICT (org_id, object) DO UPDATE SET mailbox_id = excluded.mailbox_id, how = excluded.how, seen_at = excluded.seen_at, mended_at = 0, fate = excluded.fate,
+			found_at = CASE WHEN damages.mended_at > 0 THEN excluded.found_at ELSE damages.found_at END`,
+		org, object, mailbox, how, now, backup.DamageTold); err != nil {
+		return fmt.Errorf("note that %s is lost: %w", object, err)
+	}
+	return nil
 }
 
 // SaveFate notes what can be done about a damaged message.

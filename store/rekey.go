@@ -51,17 +51,6 @@ func (s *Store) BeginRekey(ctx context.Context, partner backup.PartnerID, org ba
 	})
 }
 
-// DueRekeys returns the organizations that move to new keys and wait for it to go on.
-func (s *Store) DueRekeys(ctx context.Context, now time.Time) ([]backup.OrgID, error) {
-	list, err := collect(ctx, s.read, scanValue[backup.OrgID], `
-		SELECT u.org_id FROM upkeep u JOIN organizations o ON o.id = u.org_id
-		WHERE u.kind = $1 AND u.state NOT IN ('waiting', 'running') AND u.next_at > 0 AND u.next_at <= $2 ORDER BY u.org_id`, backup.UpkeepRekey, millis(now))
-	if err != nil {
-		return nil, fmt.Errorf("find moves to new keys: %w", err)
-	}
-	return list, nil
-}
-
 // DestroyOldKeys destroys the keys of all epochs of an organization but the newest,
 // and returns how many there were. The caller has seen that nothing in the
 // repository needs them. It is backup.ErrConflict while a run may be under way

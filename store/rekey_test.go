@@ -51,7 +51,7 @@ func TestRekeyIsBegunOnceAndEndsWithTheOldKeysGone(t *testing.T) {
 		}
 		goesOn("waits for its time")
 		for now, want := range map[time.Time]int{time.Now(): 0, u.NextAt: 1} {
-			if due, err := st.DueRekeys(ctx, now); err != nil || len(due) != want || want > 0 && due[0] != org {
+			if due, err := st.DueAgain(ctx, now); err != nil || len(due) != want || want > 0 && (due[0] != backup.UpkeepJob{OrgID: org, Work: u.Kind}) {
 				t.Errorf("due at %s are %v, %v; want %d", now, due, err, want)
 			}
 		}

@@ -70,6 +70,22 @@ func (s *Store) DueUpkeep(ctx context.Context, kind backup.UpkeepKind, now time.
 	return list, nil
 }
 
+// DueAgain returns work that is not planned and whose time has come to go on, or to
+// be tried again.
+func (s *Store) DueAgain(ctx context.Context, now time.Time) ([]backup.UpkeepJob, error) {
+	list, err := collect(ctx, s.read, func(row scanner) (backup.UpkeepJob, error) {
+		var j backup.UpkeepJob
+		err := row.Scan(&j.OrgID, &j.Work)
+		return j, err
+	}, `SELECT u.org_id, u.kind FROM upkeep u JOIN organizations o ON o.id = u.org_id
+		WHERE u.kind IN ($1, $2) AND u.state NOT IN ('waiting', 'running') AND u.next_at > 0 AND u.next_at <= $3 ORDER BY u.org_id, u.kind`,
+		backup.UpkeepRekey, backup.UpkeepRepair, millis(now))
+	if err != nil {
+		return nil, fmt.Errorf("find upkeep that goes on: %w", err)
+	}
+	return list, nil
+}
+
 // AskUpkeep has work of a kind done as soon as a worker is free. It returns
 // backup.ErrConflict if it waits or runs already.
 func (s *Store) AskUpkeep(ctx context.Context, partner backup.PartnerID, org backup.OrgID, kind backup.UpkeepKind, by backup.Actor) error {
@@ -124,13 +140,25 @@ func (s *Store) StepUpkeep(ctx context.Context, org backup.OrgID, kind backup.Up
 }
 
 // FinishUpkeep writes how work ended: state, counters, problem and when it is
-// due next.
+// due next. A repair that ended has told of the snapshots that it lost.
 func (s *Store) FinishUpkeep(ctx context.Context, u backup.Upkeep) error {
+	return s.inTx(ctx, func(tx *sql.Tx) error {
+		if err := finishUpkeep(ctx, tx, u); err != nil || u.Kind != backup.UpkeepRepair || u.State == backup.UpkeepFailed {
+			return err
+		}
+		if _, err := tx.ExecContext(ctx, `UPDATE damages SET fate = '' WHERE org_id = $1 AND fate = $2`, u.OrgID, backup.DamageTold); err != nil {
+			return fmt.Errorf("note what the repair told: %w", err)
+		}
+		return nil
+	})
+}
+
+func finishUpkeep(ctx context.Context, tx *sql.Tx, u backup.Upkeep) error {
 	ok := int64(0)
 	if u.State == backup.UpkeepOK && u.Counted > 0 { // looking at nothing proves nothing
 		ok = millis(u.EndedAt)
 	}
-	err := execOne(ctx, s.db, `
+	err := execOne(ctx, tx, `
 		UPDATE upkeep SET state = $1, asked_at = 0, ended_at = $2, ok_at = CASE WHEN CAST($3 AS BIGINT) > 0 THEN $3 ELSE ok_at END, next_at = $4,
 			mailbox_id = $5, counted = $6, counted_bytes = $7, damaged = $8, problem = $9, step = ''
 		WHERE org_id = $10 AND kind = $11`,

@@ -130,7 +130,7 @@ func DamageOutlook(fate backup.DamageFate) string {
 }
 
 // DamageStates name the fates for a table.
-var DamageStates = map[backup.DamageFate]string{"": "damaged", backup.DamageWanted: "read again in the next backup", backup.DamageDiffers: "lost; the provider has another text now", backup.DamageGone: "lost; the provider has it no more"}
+var DamageStates = map[backup.DamageFate]string{"": "damaged", backup.DamageTold: "damaged", backup.DamageWanted: "read again in the next backup", backup.DamageDiffers: "lost; the provider has another text now", backup.DamageGone: "lost; the provider has it no more"}
 
 // OrganizationChecks is how much of an organization is backed up and how the
 // checks of it stand.

@@ -78,6 +78,9 @@ type Catalog interface {
 	RecordItems(ctx context.Context, org backup.OrgID, mailbox backup.MailboxID, after int64, limit int) ([]Item, error)
 	// SnapshotsOfRecord returns the snapshots in which a record is.
 	SnapshotsOfRecord(ctx context.Context, org backup.OrgID, mailbox backup.MailboxID, record int64) ([]int64, error)
+	// NoteLost keeps that a repair found a snapshot lost, or not what it was, until the
+	// repair, or the one that goes on after it was killed, has ended and told of it.
+	NoteLost(ctx context.Context, org backup.OrgID, mailbox backup.MailboxID, seq int64, how string) error
 	// Restate notes what a mailbox has now that was lost.
 	Restate(ctx context.Context, org backup.OrgID, mailbox backup.MailboxID, r Restated) error
 	// SupersedeRecord puts another record of the same item in the place of one, in
@@ -166,6 +169,7 @@ type Delta struct {
 	Items          []ItemChange
 	Removed        []int64       // numbers of items that are no longer in the snapshot
 	Objects        []repo.Object // what the commit's packs hold; none if they were added before
+	Lost           string        // what a repair could not have back of it, for NoteLost; "" for nothing
 }
 
 // ItemChange is an item's state after a commit and what of it is new.

@@ -74,13 +74,17 @@ func (e *Engine) missingHeads(ctx context.Context, org backup.OrgID) ([]LostHead
 
 // AcceptLoss lets the database forget the newest snapshots of an organization that
 // neither the repository nor the catalog has any more, so that they are not
-// missed for ever. Whoever calls it has told a person. It returns what it forgot.
+// missed for ever: Catalog.NoteLost has them told. It returns what it forgot.
 func (e *Engine) AcceptLoss(ctx context.Context, org backup.OrgID) ([]LostHead, error) {
 	lost, err := e.missingHeads(ctx, org)
 	if err != nil {
 		return nil, err
 	}
 	for _, l := range lost {
+		how := fmt.Sprintf("it was the newest snapshot of its mailbox and is lost: neither the storage nor the catalog has anything of it. What is left ends with snapshot %d", l.Last)
+		if err := e.Catalog.NoteLost(ctx, org, l.Mailbox, l.Seq, how); err != nil {
+			return nil, err
+		}
 		if err := e.Catalog.SetHead(ctx, org, l.Mailbox, l.Last); err != nil {
 			return nil, err
 		}

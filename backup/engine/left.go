@@ -19,7 +19,7 @@ import (
 type LostSnapshot struct {
 	Mailbox backup.MailboxID
 	Seq     int64
-	How     string // what is lost, in a sentence without its end
+	How     string // what is lost, in words
 }
 
 // catchUp brings the catalog up to the repository, and returns the mailboxes that
@@ -169,15 +169,17 @@ func (m *mender) standIn(ctx context.Context, mailbox backup.MailboxID, c repo.C
 			next += p.Length / 32 // a record that it numbered takes more, for its identifier alone
 		}
 	}
-	m.lose(mailbox, c.Seq, "nothing of it can be read, so it is as the snapshot before it; the next backup reads from the provider what it had")
+	lost := m.lose(mailbox, c.Seq, "nothing of it can be read, so it is as the snapshot before it; the next backup reads from the provider what it had")
 	return m.Catalog.ApplyCommit(ctx, m.org, mailbox, Delta{Seq: c.Seq, Gap: c.Seq - head.Seq - 1, At: c.At, Partial: true,
-		NextNumber: next, Totals: head.Totals, FolderCursor: head.FolderCursor})
+		NextNumber: next, Totals: head.Totals, FolderCursor: head.FolderCursor, Lost: lost})
 }
 
-// lose names a snapshot that is not what it was.
-func (m *mender) lose(mailbox backup.MailboxID, seq int64, how string) {
+// lose names a snapshot that is not what it was, and returns how it is told of.
+func (m *mender) lose(mailbox backup.MailboxID, seq int64, how string) string {
+	how = "this snapshot is not what it was: " + how
 	m.result.LostSnapshots = append(m.result.LostSnapshots, LostSnapshot{mailbox, seq, how})
 	m.log().Error("snapshot is not what it was", "organization", m.org, "mailbox", mailbox, "snapshot", seq, "how", how)
+	return how
 }
 
 // leftover finds what is left of a commit.
@@ -210,7 +212,7 @@ func (m *mender) ingestLeft(ctx context.Context, mailbox backup.MailboxID, c rep
 		return err
 	}
 	if l.doubt || l.lost > 0 {
-		m.lose(mailbox, c.Seq, l.how())
+		d.Lost = m.lose(mailbox, c.Seq, l.how())
 	}
 	return m.Catalog.ApplyCommit(ctx, m.org, mailbox, d)
 }

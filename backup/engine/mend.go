@@ -34,7 +34,8 @@ type LostItem struct {
 // whose commits or trees can't be read are written anew from the catalog. Messages
 // whose records are lost stay in them by name. What earlier repairs took apart and
 // is whole again, or is in a copy, which may be nil, is taken from there first.
-// Interrupted, it is called again.
+// Interrupted, it is called again, and ends what was begun; what snapshots lost by
+// then is known to Catalog.NoteLost.
 func (e *Engine) Mend(ctx context.Context, org backup.OrgID, damaged []string, from repo.Storage, told func(done, total int) error) (Mended, error) {
 	m := mender{Engine: e, org: org, owner: owner{e, org}, damaged: damaged, from: from, told: told}
 	err := m.do(ctx)
@@ -323,13 +324,16 @@ func (m *mender) dropUnknown(ctx context.Context, t *treeMender, known []int64) 
 		if slices.Contains(known, seq) {
 			continue
 		}
+		how := m.lose(t.mailbox, seq, "neither the storage nor the catalog has it any more")
+		if err := m.Catalog.NoteLost(ctx, m.org, t.mailbox, seq, how); err != nil {
+			return err
+		}
 		if err := m.Repo.Expire(ctx, string(m.org), string(t.mailbox), repo.SpansOf([]int64{seq})); err != nil {
 			return fromRepository(err)
 		}
 		if err := m.Repo.DropExpired(ctx, string(m.org), string(t.mailbox), seq); err != nil && !isDamage(err) {
 			return fromRepository(err)
 		}
-		m.lose(t.mailbox, seq, "neither the storage nor the catalog has it any more")
 	}
 	return nil
 }

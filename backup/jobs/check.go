@@ -16,6 +16,7 @@ type checking struct {
 	now     time.Time
 	before  map[string]backup.PackCheck
 	damaged map[string]bool // objects that are known to be damaged
+	told    map[string]bool // snapshots that a repair, which has not ended, has to tell of
 	fresh   []backup.PackCheck
 	broken  map[repo.PackID]bool // packs that this check found damaged
 	whole   []string             // objects that were damaged and are not any more
@@ -55,7 +56,7 @@ func (c *checking) turn(p repo.Pack) repo.VerifyLevel {
 }
 
 func (t *task) check(ctx context.Context, depth func(*checking, repo.Pack) repo.VerifyLevel) error {
-	c := &checking{task: t, now: time.Now(), damaged: map[string]bool{}, broken: map[repo.PackID]bool{}}
+	c := &checking{task: t, now: time.Now(), damaged: map[string]bool{}, told: map[string]bool{}, broken: map[repo.PackID]bool{}}
 	var err error
 	if c.before, err = t.Store.PackChecks(ctx, t.u.OrgID); err != nil {
 		return err
@@ -65,7 +66,7 @@ func (t *task) check(ctx context.Context, depth func(*checking, repo.Pack) repo.
 		return err
 	}
 	for _, d := range known {
-		c.damaged[d.Object] = true
+		c.damaged[d.Object], c.told[d.Object] = true, d.Fate == backup.DamageTold
 	}
 	report, err := t.reader.Check(ctx, t.u.OrgID, repo.Watch{
 		Level: func(p repo.Pack) repo.VerifyLevel {
@@ -144,13 +145,16 @@ func (c *checking) finish(ctx context.Context, report engine.Report, known []bac
 		found[d.Object] = true
 		c.finds(d.Object)
 		c.Log.Error("object is damaged", "organization", c.u.OrgID, "object", d.Object, "error", line)
+		if c.told[d.Object] {
+			continue // what it lost is worse, and not told yet
+		}
 		if err := c.Store.NoteDamage(ctx, d); err != nil {
 			return err
 		}
 	}
 	// Commits and the log are read whole in every check; packs only at times.
 	for _, d := range known {
-		if kind := objectKind(d.Object); (kind == 'c' || kind == 'g') && !found[d.Object] {
+		if kind := objectKind(d.Object); (kind == 'c' || kind == 'g') && !found[d.Object] && !c.told[d.Object] {
 			c.whole = append(c.whole, d.Object)
 		}
 	}

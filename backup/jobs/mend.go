@@ -2,7 +2,6 @@ package jobs
 
 import (
 	"context"
-	"errors"
 	"time"
 
 	"holdfast/backup"
@@ -26,16 +25,13 @@ func (t *task) mend(ctx context.Context, from repo.Storage) (mended int64, err e
 	}
 	m, err := t.Engine.Mend(ctx, t.u.OrgID, keys, from, func(done, total int) error { return t.progress(ctx, int64(done), int64(total)) })
 	if err != nil {
-		return 0, errors.Join(err, t.noteSnapshots(ctx, m.LostSnapshots))
+		return 0, err
 	}
 	t.Log.Info("repository mended without a copy", "organization", t.u.OrgID, "packs", m.Packs, "pieces", m.Pieces, "bytes", m.Bytes, "snapshots", m.Snapshots, "lost_records", len(m.Lost), "lost_snapshots", len(m.LostSnapshots))
 	if err := t.noteLost(ctx, m.Lost); err != nil {
 		return 0, err
 	}
 	if err := t.checkStructure(ctx); err != nil { // commits and the log
-		return 0, err
-	}
-	if err := t.noteSnapshots(ctx, m.LostSnapshots); err != nil {
 		return 0, err
 	}
 	if err := t.nameDamaged(ctx); err != nil {
@@ -56,18 +52,6 @@ func (t *task) noteLost(ctx context.Context, lost []engine.LostItem) error {
 		}
 		if err := t.Store.NoteDamage(ctx, backup.Damage{OrgID: t.u.OrgID, Object: itemObject(l.Mailbox, l.Record.ID()), MailboxID: l.Mailbox,
 			Record: l.Record.Number, How: "its record is lost"}); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// noteSnapshots names the snapshots that are not what they were. The next check takes
-// those for mended that are whole by now: who looks was told once.
-func (t *task) noteSnapshots(ctx context.Context, lost []engine.LostSnapshot) error {
-	for _, l := range lost {
-		name := repo.CommitName(string(t.u.OrgID), string(l.Mailbox), l.Seq)
-		if err := t.Store.NoteDamage(ctx, backup.Damage{OrgID: t.u.OrgID, Object: name, MailboxID: l.Mailbox, How: "this snapshot is not what it was: " + l.How}); err != nil {
 			return err
 		}
 	}

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"testing"
 
@@ -110,25 +109,12 @@ func TestRepairGetsAMailboxGoing(t *testing.T) {
 }
 
 func getsGoing(t *testing.T, copied bool) {
-	letters := someLetters(5)
-	k := keep(t, storetest.Open(t), letters)
-	org, ctx := k.w.Contoso.ID, t.Context()
-	before := k.objects(t, "t/"+string(org)+"/m/")
-	letters["later"] = "Subject: Letter later\r\n\r\nlater"
-	k.Engine.Catalog = &stopped{k.Store, 0}
-	run := engine.Job{Org: org, Mailbox: k.mailbox.ID, Source: letters}
-	if _, err := k.Engine.Backup(ctx, run); !errors.Is(err, errKilled) {
-		t.Fatalf("Backup = %v, want it killed", err)
-	}
-	k.Engine.Catalog = k.Store
-	if copied {
-		k.copyTo(t)
-	}
-	for _, key := range k.objects(t, "t/"+string(org)+"/m/") {
-		if !slices.Contains(before, key) {
-			k.change(t, key, func(d []byte) []byte { d[len(d)/2] ^= 1; return d })
+	k, run := stuck(t, storetest.Open(t), "m", func(k kept) {
+		if copied {
+			k.copyTo(t)
 		}
-	}
+	})
+	org, ctx := k.w.Contoso.ID, t.Context()
 	if _, err := k.Engine.Backup(ctx, run); backup.KindOf(err) != backup.ProblemRepository {
 		t.Fatalf("Backup = %v, want the storage's problem", err)
 	}

@@ -76,17 +76,3 @@ func (t *task) destroyOldKeys(ctx context.Context) error {
 	}
 	return nil
 }
-
-// rekeys puts moves to new keys into the queue that can go on.
-func (w *schedule) rekeys(ctx context.Context, now time.Time) error {
-	due, err := w.Store.DueRekeys(ctx, now)
-	if err != nil {
-		return err
-	}
-	for _, org := range due {
-		if err := w.Store.Enqueue(ctx, backup.UpkeepJob{OrgID: org, Work: backup.UpkeepRekey}); err != nil {
-			return fmt.Errorf("queue the move of organization %s to new keys: %w", org, err)
-		}
-	}
-	return nil
-}

@@ -133,7 +133,7 @@ func TestLeakedKeysOpenNothingAfterARekey(t *testing.T) {
 			}
 			if wait := time.Until(u.NextAt); wait > 0 {
 				time.Sleep(wait)
-				if due, err := st.DueRekeys(ctx, time.Now()); err != nil || len(due) != 1 || due[0] != org {
+				if due, err := st.DueAgain(ctx, time.Now()); err != nil || len(due) != 1 || due[0].OrgID != org {
 					t.Fatalf("due are %v, %v", due, err)
 				}
 			}

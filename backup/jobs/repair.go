@@ -41,12 +41,7 @@ func (t *task) repair(ctx context.Context) error {
 func (t *task) acceptLoss(ctx context.Context) error {
 	lost, err := t.Engine.AcceptLoss(ctx, t.u.OrgID)
 	for _, l := range lost {
-		name := repo.CommitName(string(l.Org), string(l.Mailbox), l.Seq)
-		how := fmt.Sprintf("it was the newest snapshot of its mailbox and is lost: neither the storage nor the catalog has anything of it. What is left ends with snapshot %d", l.Last)
 		t.Log.Error("newest snapshot is lost", "organization", l.Org, "mailbox", l.Mailbox, "snapshot", l.Seq, "newest", l.Last)
-		if err := t.Store.NoteDamage(ctx, backup.Damage{OrgID: l.Org, Object: name, How: how}); err != nil {
-			return err
-		}
 	}
 	return err
 }

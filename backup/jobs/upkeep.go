@@ -144,7 +144,7 @@ func (r *Runner) checkLimit() *rate.Limiter {
 // nextAt says when work that ended is due again, zero for never.
 func (t *task) nextAt(err error) time.Time {
 	switch {
-	case t.u.Kind == backup.UpkeepRekey && err != nil && !errors.Is(err, backup.ErrNotFound):
+	case (t.u.Kind == backup.UpkeepRekey || t.u.Kind == backup.UpkeepRepair) && err != nil && !errors.Is(err, backup.ErrNotFound):
 		return t.u.EndedAt.Add(upkeepAgain)
 	case t.again > 0:
 		return t.u.EndedAt.Add(t.again)
@@ -191,8 +191,14 @@ func (w *schedule) upkeep(ctx context.Context, now time.Time) error {
 			}
 		}
 	}
-	if err := w.rekeys(ctx, now); err != nil {
+	again, err := w.Store.DueAgain(ctx, now)
+	if err != nil {
 		return err
+	}
+	for _, job := range again {
+		if err := w.Store.Enqueue(ctx, job); err != nil {
+			return fmt.Errorf("queue %s of organization %s again: %w", job.Work, job.OrgID, err)
+		}
 	}
 	lost, err := w.Store.LostUpkeep(ctx, now.Add(-upkeepLife))
 	if err != nil {
