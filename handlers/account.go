@@ -195,7 +195,7 @@ func (s *Server) makeCodes(w http.ResponseWriter, r *http.Request) error {
 // newCodes replaces the recovery codes.
 func (s *Server) newCodes(w http.ResponseWriter, r *http.Request) error {
 	if actor(r).Person.Factors == 0 {
-		return s.redirect(w, r, "/account", "Set up an authenticator app or a passkey first.")
+		return s.refuse(w, r, "/account", "Set up an authenticator app or a passkey first.")
 	}
 	if err := s.makeCodes(w, r); err != nil {
 		return err

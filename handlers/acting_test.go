@@ -81,3 +81,13 @@ func TestActingNeedsLeaveWhereItIsForbidden(t *testing.T) {
 		t.Error("leave outlasts the prohibition")
 	}
 }
+
+func TestPagesOfAnOrganizationAskAPartnerToChooseOne(t *testing.T) {
+	p := newPortal(t)
+	for _, path := range []string{"/dashboard", "/settings/retention"} {
+		sam := p.as(samMail)
+		res, _ := sam.get(path)
+		_, doc := sam.follow(res)
+		warns(t, doc, "Choose an organization and act for it to see its pages.")
+	}
+}

@@ -327,7 +327,7 @@ func TestTimeEndsActingSessionsAndLinks(t *testing.T) {
 			t.Fatalf("after 60 minutes = %d, want a redirect", res.StatusCode)
 		}
 		_, doc = b.follow(res)
-		says(t, doc, "Acting has ended: it lasts 60 minutes at most.")
+		warns(t, doc, "Acting has ended: it lasts 60 minutes at most.")
 		says(t, doc, "What you sent last was not done.")
 		if org, err := p.store.OrganizationByID(t.Context(), p.orgs["Contoso Dental"].ID); err != nil || org.Name != "Contoso Dental" {
 			t.Errorf("organization = %q, %v; want its name as before", org.Name, err)

@@ -147,7 +147,7 @@ func (s *Server) backUpMailbox(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	if m.Status == backup.StatusDeactivated || m.Status == backup.StatusInactive {
-		return s.redirect(w, r, back(r), m.Name+" is not backed up at the moment, so no backup was started.")
+		return s.refuse(w, r, back(r), m.Name+" is not backed up at the moment, so no backup was started.")
 	}
 	if err := s.Store.BackUpNow(r.Context(), m.OrgID, m.ID, actor(r)); err != nil {
 		return err
@@ -186,7 +186,7 @@ func (s *Server) reactivateMailbox(w http.ResponseWriter, r *http.Request) error
 		return err
 	}
 	if m.Deactivated == backup.DeactivatedDeleted {
-		return s.redirect(w, r, back(r), m.Name+" was deleted at Microsoft, so it cannot be backed up. It is reactivated by itself if the account returns.")
+		return s.refuse(w, r, back(r), m.Name+" was deleted at Microsoft, so it cannot be backed up. It is reactivated by itself if the account returns.")
 	}
 	if err := s.Store.SetMailboxDeactivated(r.Context(), m.OrgID, m.ID, false, actor(r)); err != nil {
 		return err

@@ -189,7 +189,7 @@ func exportType(e backup.Export) string {
 func (s *Server) cancelExport(w http.ResponseWriter, r *http.Request) error {
 	err := s.Store.CancelExport(r.Context(), actor(r).Org.ID, backup.ExportID(r.PathValue("export")), actor(r))
 	if errors.Is(err, backup.ErrConflict) {
-		return s.redirect(w, r, "/exports", "The export had ended already.")
+		return s.refuse(w, r, "/exports", "The export had ended already.")
 	}
 	if err != nil {
 		return err

@@ -144,7 +144,7 @@ func (s *Server) leftAt(w http.ResponseWriter, r *http.Request) (conn backup.Con
 	}
 	switch {
 	case conn.Method == backup.MethodBackupAdministrator:
-		return conn, false, s.redirect(w, r, "/settings/credentials", "The backup administrator is in use. Migrate first; then it can be deleted.")
+		return conn, false, s.refuse(w, r, "/settings/credentials", "The backup administrator is in use. Migrate first; then it can be deleted.")
 	case conn.Administrator.IsZero():
 		return conn, false, s.redirect(w, r, "/settings/credentials", "The backup administrator is gone already.")
 	}
@@ -178,7 +178,7 @@ func (s *Server) showAdministratorPassword(w http.ResponseWriter, r *http.Reques
 	}
 	password, err := s.Store.TakeAdministratorPassword(r.Context(), conn.OrgID, conn.ID, actor(r))
 	if errors.Is(err, backup.ErrNotFound) {
-		return s.redirect(w, r, "/settings/credentials", "The password was shown before, and Holdfast has erased it. Another Global Administrator can set a new one in the Entra admin center.")
+		return s.refuse(w, r, "/settings/credentials", "The password was shown before, and Holdfast has erased it. Another Global Administrator can set a new one in the Entra admin center.")
 	}
 	if err != nil {
 		return fmt.Errorf("take the password: %w", err)

@@ -216,7 +216,7 @@ func (s *Server) identified(w http.ResponseWriter, r *http.Request, p backup.Sig
 		}
 		err := s.Store.AddIdentity(ctx, id, a)
 		if errors.Is(err, backup.ErrConflict) {
-			return s.redirect(w, r, "/account", fmt.Sprintf("Not connected: %s at %s belongs to somebody else here, or you have connected another account of it.", id.Shown, p.Name))
+			return s.refuse(w, r, "/account", fmt.Sprintf("Not connected: %s at %s belongs to somebody else here, or you have connected another account of it.", id.Shown, p.Name))
 		}
 		if err != nil {
 			return err
@@ -258,7 +258,7 @@ func (s *Server) identified(w http.ResponseWriter, r *http.Request, p backup.Sig
 func (s *Server) oidcFailed(w http.ResponseWriter, r *http.Request, at attempt, text string) error {
 	switch at.Purpose {
 	case purposeConnect, purposeConfirm:
-		return s.redirect(w, r, at.Next, text)
+		return s.refuse(w, r, at.Next, text)
 	case purposeInvited:
 		v, err := s.setUpViewOf(r.Context(), at.Link)
 		if errors.Is(err, backup.ErrNotFound) {
@@ -282,7 +282,7 @@ func (s *Server) disconnect(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	if a.Person.PasswordHash == "" && len(list) < 2 {
-		return s.redirect(w, r, "/account", "This is your only way to sign in. Ask for a set-up link and choose a password first.")
+		return s.refuse(w, r, "/account", "This is your only way to sign in. Ask for a set-up link and choose a password first.")
 	}
 	if err := s.Store.RemoveIdentity(r.Context(), backup.SignInProviderID(r.PathValue("provider")), a); err != nil {
 		return err

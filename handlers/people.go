@@ -267,8 +267,11 @@ func (s *Server) handOver(w http.ResponseWriter, r *http.Request, l newLink) err
 	if err != nil {
 		return fmt.Errorf("read where the address is in use: %w", err)
 	}
-	return s.redirect(w, r, l.path, strings.TrimSpace(fmt.Sprintf("%s There is no link for %s: %s signs in to %s already, and an address signs in to one place only. Remove one of the two, or invite another address.",
-		l.flash, name, l.person.Email, place)))
+	why := fmt.Sprintf("There is no link for %s: %s signs in to %s already, and an address signs in to one place only. Remove one of the two, or invite another address.", name, l.person.Email, place)
+	if err := s.keep(w, r, warnKey, why); err != nil {
+		return err
+	}
+	return s.redirect(w, r, l.path, l.flash)
 }
 
 // giveLink makes a one-time link for a person's password and shows it once.

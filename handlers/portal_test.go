@@ -329,6 +329,14 @@ func text(s *goquery.Selection) string {
 }
 
 // says fails the test unless the page has the words.
+// warns fails the test unless the page warns, and says nothing else above itself.
+func warns(t *testing.T, doc *goquery.Document, want string) {
+	t.Helper()
+	if got := text(doc.Find(".flash.warning")); !strings.Contains(got, want) || doc.Find(".flash").Length() != 1 {
+		t.Errorf("page does not warn %q alone, but has %q", want, text(doc.Find(".flash")))
+	}
+}
+
 func says(t *testing.T, doc *goquery.Document, want string) {
 	t.Helper()
 	if got := text(doc.Selection); !strings.Contains(got, want) {

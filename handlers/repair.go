@@ -76,7 +76,7 @@ func (s *Server) switchExchange(w http.ResponseWriter, r *http.Request) error {
 	case wanted == on:
 		return s.redirect(w, r, "/settings/credentials", "Public folders and journaling are switched off already.")
 	case conn.Method != backup.MethodServicePrincipal:
-		return s.redirect(w, r, "/settings/credentials", "This needs least privilege permissions. Migrate the connection first.")
+		return s.refuse(w, r, "/settings/credentials", "This needs least privilege permissions. Migrate the connection first.")
 	case wanted:
 		return s.begin(w, r, conn, backup.PurposeRepair, conn.Method, workloads)
 	}

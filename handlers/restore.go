@@ -212,7 +212,13 @@ func (s *Server) listRestores(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return fmt.Errorf("read restores: %w", err)
 	}
-	return s.render(w, r, http.StatusOK, views.RestoresPage(s.frame(w, r, "Restores"), restoreViews(list), time.Now()))
+	shown := restoreViews(list)
+	if actor(r).OrgRole() != backup.RoleAdmin {
+		for i := range shown {
+			shown[i].What = "" // a subject is content
+		}
+	}
+	return s.render(w, r, http.StatusOK, views.RestoresPage(s.frame(w, r, "Restores"), shown, time.Now()))
 }
 
 func restoreViews(list []store.MailboxRestore) []views.Restore {
@@ -274,7 +280,7 @@ func (s *Server) cancelRestore(w http.ResponseWriter, r *http.Request) error {
 	}
 	err = s.Store.CancelRestore(r.Context(), got.OrgID, got.ID, actor(r))
 	if errors.Is(err, backup.ErrNotFound) {
-		return s.redirect(w, r, views.RestoreLink(got.ID), "This restore has ended already.")
+		return s.refuse(w, r, views.RestoreLink(got.ID), "This restore has ended already.")
 	}
 	if err != nil {
 		return err
@@ -299,7 +305,7 @@ func (s *Server) retryRestore(w http.ResponseWriter, r *http.Request) error {
 	}
 	err = s.Store.RetryRestore(r.Context(), got.OrgID, got.ID, restoreState(needs), actor(r))
 	if errors.Is(err, backup.ErrNotFound) {
-		return s.redirect(w, r, views.RestoreLink(got.ID), "There is nothing to try again.")
+		return s.refuse(w, r, views.RestoreLink(got.ID), "There is nothing to try again.")
 	}
 	if err != nil {
 		return err
@@ -317,7 +323,7 @@ func (s *Server) permitRestore(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	if got.State != backup.RestoreWaiting || s.Microsoft == nil {
-		return s.redirect(w, r, views.RestoreLink(got.ID), "This restore does not wait for permission.")
+		return s.refuse(w, r, views.RestoreLink(got.ID), "This restore does not wait for permission.")
 	}
 	conn, err := s.Store.Connection(r.Context(), got.OrgID, got.ConnectionID)
 	if err != nil {

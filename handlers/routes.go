@@ -326,22 +326,22 @@ func (s *Server) toSignIn(w http.ResponseWriter, r *http.Request) error {
 // toOrganizations sends a partner's person who acts for nobody to where they
 // can choose whom to act for. An acting that ended by itself is told.
 func (s *Server) toOrganizations(w http.ResponseWriter, r *http.Request) error {
-	flash := "Choose an organization and act for it to see its pages."
+	why := "Choose an organization and act for it to see its pages."
 	if visitOf(r).session.ActingID != "" {
-		flash = "Acting has ended: it lasts 60 minutes at most. Act for the organization again to go on."
+		why = "Acting has ended: it lasts 60 minutes at most. Act for the organization again to go on."
 		if r.Method != http.MethodGet {
-			flash += " What you sent last was not done."
+			why += " What you sent last was not done."
 		}
 	}
 	if fragment(r) {
-		if err := s.keep(w, r, flashKey, flash); err != nil {
+		if err := s.keep(w, r, warnKey, why); err != nil {
 			return err
 		}
 		w.Header().Set("HX-Redirect", "/partner/organizations")
 		w.WriteHeader(http.StatusForbidden)
 		return nil
 	}
-	return s.redirect(w, r, "/partner/organizations", flash)
+	return s.refuse(w, r, "/partner/organizations", why)
 }
 
 // hx says whether htmx asks; fragment, whether for a part of a page.

@@ -125,7 +125,7 @@ func (s *Server) repairRole(w http.ResponseWriter, r *http.Request) error {
 	}
 	for _, app := range views.Broken(apps, time.Now()) {
 		if app.Workload == backup.WorkloadExchange {
-			return s.redirect(w, r, "/settings/credentials", "Repair "+app.DisplayName+" first: the custom role is given to it.")
+			return s.refuse(w, r, "/settings/credentials", "Repair "+app.DisplayName+" first: the custom role is given to it.")
 		}
 	}
 	return s.begin(w, r, conn, backup.PurposeRole, conn.Method, []backup.Workload{backup.WorkloadExchange})

@@ -166,7 +166,7 @@ func (s *Server) showSetupProgress(w http.ResponseWriter, r *http.Request) error
 func (s *Server) step(w http.ResponseWriter, r *http.Request, at ...backup.Step) (auth backup.Authorization, ok bool, err error) {
 	auth, err = s.Store.ActiveAuthorization(r.Context(), actor(r).Org.ID)
 	if errors.Is(err, backup.ErrNotFound) {
-		return auth, false, s.redirect(w, r, "/dashboard", "This authorization was completed or given up in the meantime.")
+		return auth, false, s.refuse(w, r, "/dashboard", "This authorization was completed or given up in the meantime.")
 	}
 	if err != nil {
 		return auth, false, fmt.Errorf("read the authorization: %w", err)
@@ -177,7 +177,7 @@ func (s *Server) step(w http.ResponseWriter, r *http.Request, at ...backup.Step)
 			return auth, true, nil
 		}
 	}
-	return auth, false, s.redirect(w, r, "/setup", movedOn(auth, actor(r)))
+	return auth, false, s.refuse(w, r, "/setup", movedOn(auth, actor(r)))
 }
 
 // movedOn says that somebody was faster.
@@ -219,7 +219,7 @@ func (s *Server) move(w http.ResponseWriter, r *http.Request, auth backup.Author
 // moved goes on at path after the row was saved, or says what kept it from that.
 func (s *Server) moved(w http.ResponseWriter, r *http.Request, now backup.Authorization, err error, path, flash string) error {
 	if errors.Is(err, backup.ErrStale) {
-		return s.redirect(w, r, "/setup", movedOn(now, actor(r)))
+		return s.refuse(w, r, "/setup", movedOn(now, actor(r)))
 	}
 	if err != nil {
 		return fmt.Errorf("save the authorization: %w", err)
@@ -275,13 +275,13 @@ func (s *Server) showAbandon(w http.ResponseWriter, r *http.Request) error {
 func (s *Server) abandon(w http.ResponseWriter, r *http.Request) error {
 	auth, err := s.Store.ActiveAuthorization(r.Context(), actor(r).Org.ID)
 	if errors.Is(err, backup.ErrNotFound) {
-		return s.redirect(w, r, "/dashboard", "This authorization was completed or given up in the meantime.")
+		return s.refuse(w, r, "/dashboard", "This authorization was completed or given up in the meantime.")
 	}
 	if err != nil {
 		return fmt.Errorf("read the authorization: %w", err)
 	}
 	if seen := backup.Step(r.PostFormValue("step")); seen != "" && seen != auth.Step {
-		return s.redirect(w, r, "/setup/abandon", movedOn(auth, actor(r)))
+		return s.refuse(w, r, "/setup/abandon", movedOn(auth, actor(r)))
 	}
 	now, err := s.change(r, auth, func(a *backup.Authorization) {
 		a.Step, a.FailedFrom, a.Problem = backup.StepAbandoned, "", backup.Problem{}

@@ -57,7 +57,7 @@ func (s *Server) chooseAccounts(w http.ResponseWriter, r *http.Request) error {
 		return s.render(w, r, http.StatusUnprocessableEntity, views.SetupPage(s.frame(w, r, "M365 Authorization"), v))
 	}
 	if errors.Is(err, backup.ErrStale) {
-		return s.redirect(w, r, "/setup", movedOn(auth, by))
+		return s.refuse(w, r, "/setup", movedOn(auth, by))
 	}
 	if err != nil {
 		return fmt.Errorf("select accounts: %w", err)

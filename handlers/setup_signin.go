@@ -82,7 +82,7 @@ func (s *Server) finishSignIn(w http.ResponseWriter, r *http.Request) error {
 	q, a := r.URL.Query(), actor(r)
 	auth, err := s.Store.ActiveAuthorization(r.Context(), a.Org.ID)
 	if errors.Is(err, backup.ErrNotFound) {
-		return s.redirect(w, r, "/add-backup", "This authorization was completed or given up in the meantime.")
+		return s.refuse(w, r, "/add-backup", "This authorization was completed or given up in the meantime.")
 	}
 	if err != nil {
 		return fmt.Errorf("read the authorization: %w", err)
@@ -90,7 +90,7 @@ func (s *Server) finishSignIn(w http.ResponseWriter, r *http.Request) error {
 	attempt := auth.SignIn
 	if attempt.State == "" || subtle.ConstantTimeCompare([]byte(q.Get("state")), []byte(attempt.State)) != 1 ||
 		attempt.Session != a.Session || time.Since(attempt.At) > signInLife {
-		return s.redirect(w, r, "/setup", "That sign-in was not started in this browser, or it was started again since. Nothing was changed. Start it from this page.")
+		return s.refuse(w, r, "/setup", "That sign-in was not started in this browser, or it was started again since. Nothing was changed. Start it from this page.")
 	}
 	then := "/setup"
 	if strings.HasSuffix(attempt.State, thenAbandon) {
@@ -107,7 +107,7 @@ func (s *Server) finishSignIn(w http.ResponseWriter, r *http.Request) error {
 	}
 	if given.Purpose == backup.SignInRole {
 		if auth.Step != backup.StepDeviceAuthorization {
-			return s.redirect(w, r, "/setup", movedOn(auth, a))
+			return s.refuse(w, r, "/setup", movedOn(auth, a))
 		}
 		if err := s.noteGranted(r, auth, backup.SignInRole, grant); err != nil {
 			return err
