@@ -35,6 +35,10 @@ func TestAddIMAPServer(t *testing.T) {
 	if !strings.Contains(doc.Find("#accounts").Text(), "bob@contoso.example") || doc.Find("#host").AttrOr("value", "") != "imap.contoso.example" {
 		t.Error("what was typed is lost")
 	}
+	form = url.Values{"host": {"x"}, "port": {"no"}, "security": {"tls"}, "sign_in": {"master"}, "master_user": {"root"}, "master_password": {"of all"}, "accounts": {"ada@x.example"}}
+	if _, doc = b.post("/add-backup/imap", form); doc.Find("#master_password").AttrOr("value", "") != "of all" {
+		t.Error("the master user's password is lost")
+	}
 	if list, err := p.store.Connections(t.Context(), p.orgs["Contoso Dental"].ID); err != nil || len(list) != 0 {
 		t.Errorf("%d connections after a wrong form, %v", len(list), err)
 	}
@@ -61,6 +65,12 @@ func TestAddIMAPServer(t *testing.T) {
 	}
 	if m, err := p.store.Mailbox(t.Context(), conn.OrgID, backup.MailboxID(id)); err != nil || !m.Selected || m.NextRunAt.IsZero() {
 		t.Errorf("mailbox = %+v, %v; want it to be backed up", m, err)
+	}
+	for _, path := range []string{"/dashboard", "/browse", "/status", "/settings/retention/mailboxes"} { // it has no name, so its address stands once
+		_, doc := b.get(path)
+		if row := text(doc.Find("main tr:contains('ada@contoso.example')").First()); strings.Count(row, "ada@contoso.example") != 1 {
+			t.Errorf("%s: %q", path, row)
+		}
 	}
 	for path, says := range map[string]string{"/dashboard": "imap.contoso.example", "/settings/credentials": "Accounts and passwords", "/settings/permissions": "IMAP knows no permissions", "/status": "", page + "/server": "imap.contoso.example"} {
 		res, doc := b.get(path)

@@ -157,6 +157,11 @@ func orNothing(s, instead string) string {
 	return s
 }
 
+// otherThan says whether a mailbox has a name, and not its address for one.
+func otherThan(name, address string) bool {
+	return strings.TrimSpace(name) != "" && !strings.EqualFold(strings.TrimSpace(name), address)
+}
+
 // received is the time that a list shows for a message.
 func received(i backup.Item) time.Time {
 	if i.ReceivedAt.IsZero() {

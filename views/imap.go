@@ -29,6 +29,14 @@ func (v IMAPServer) path() string {
 	return imapPath(v.Connection) + "/server"
 }
 
+// typed is a secret of the form as it was typed; one that is kept is never shown.
+func (v IMAPServer) typed(secret backup.Secret) string {
+	if v.isNew() {
+		return secret.Reveal()
+	}
+	return ""
+}
+
 // moreCertificates says whether the field for certificates is open.
 func (v IMAPServer) moreCertificates() bool {
 	return v.Server.Certificates != "" || v.Fields["certificates"] != ""
