@@ -225,6 +225,9 @@ func TestAnOrganizationIsExported(t *testing.T) {
 	}
 	v.get("/exports/new").press("Start the export", "when", "2020-01-01")
 	v.until("/exports", func() bool { return strings.Contains(v.body, "Failed") }).says("There is no backup from that time")
+	if v.doc.Find("[role=tooltip]").Length() != 0 {
+		t.Error("why it failed is hidden in a tooltip")
+	}
 	v.get("/exports/new?mailbox=" + string(m.ID) + "&at=99")
 	if v.status != http.StatusNotFound {
 		t.Errorf("a snapshot that is not there = %d", v.status)

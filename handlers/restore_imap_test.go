@@ -79,6 +79,7 @@ func TestRestoreToIMAPNeedsNoPermission(t *testing.T) {
 	}
 	// Once more: nothing is appended.
 	v.restore(o.account(ada), "target", bob).press("Restore").restoreIs("Done").says("12 there already")
+	v.get("/restores").says("0 12 there already")
 	if got := letters(t, theirs, "INBOX"); got != "12, 8 unread" {
 		t.Errorf("after the second restore: %s", got)
 	}

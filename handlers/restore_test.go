@@ -128,6 +128,10 @@ func TestOneMessageIntoAnotherMailbox(t *testing.T) {
 	v.press("Continue", "target", priya, "place", "folder", "name", "Back again").says("another mailbox than the one that was backed up")
 	had := len(o.held(priya))
 	v.press("Restore, and ask for permission").permit().restoreIs("Done")
+	v.get("/restores").says("One message of ").says(subject)
+	if viewer := o.signIn(viewerMail).get("/restores"); strings.Contains(viewer.text(), subject) || !strings.Contains(viewer.text(), "One message of ") {
+		t.Errorf("a viewer is shown %s", viewer.text())
+	}
 	after := o.held(priya)
 	if len(after) != had+1 || !slices.ContainsFunc(after, func(m string) bool { return strings.HasPrefix(m, "Back again: "+subject) }) {
 		t.Errorf("the other mailbox has %d messages, had %d: %s", len(after), had, strings.Join(after, "\n"))

@@ -46,6 +46,10 @@ func TestRetentionSaysWhatItDeletesBeforeItIsSaved(t *testing.T) {
 	if res.StatusCode != http.StatusUnprocessableEntity || doc.Find("#days").AttrOr("value", "") != "1o" {
 		t.Errorf("a typing error = %d, field %q", res.StatusCode, doc.Find("#days").AttrOr("value", ""))
 	}
+	_, doc = b.get("/settings/retention/preview?mode=all")
+	says(t, doc, "Nothing: every snapshot is kept.")
+	_, doc = b.get("/settings/retention/preview?mode=days&days=100")
+	says(t, doc, "Nothing now. Snapshots expire from day to day as they get older. Save")
 	_, doc = b.get("/settings/retention/preview?mode=days&days=10")
 	says(t, doc, "1 snapshot of 1 mailbox, and with them 1 message (2.0 KB) that no other snapshot has")
 	says(t, doc, m.Address)
@@ -119,6 +123,8 @@ func TestAMailboxHasARuleAndAHoldOfItsOwn(t *testing.T) {
 	if res.StatusCode != http.StatusUnprocessableEntity || doc.Find("#days").AttrOr("value", "") != "x" {
 		t.Errorf("a typing error = %d, field %q", res.StatusCode, doc.Find("#days").AttrOr("value", ""))
 	}
+	_, doc = b.get(preview + "&mode=inherit")
+	says(t, doc, "Nothing: every snapshot is kept.")
 	_, doc = b.get(preview + "&mode=days&days=10")
 	says(t, doc, "1 snapshot of 1 mailbox, and with them 1 message (2.0 KB) that no other snapshot has")
 	form := url.Values{"mode": {"days"}, "days": {"10"}, "m": {string(m.ID)}, "back": {page}}

@@ -138,6 +138,14 @@ type MailboxRulePreview struct {
 	Fields   backup.FieldErrors
 }
 
+// effective is the rule that would hold.
+func (v MailboxRulePreview) effective() backup.Retention {
+	if v.Rule.Mode == "" {
+		return v.General
+	}
+	return v.Rule
+}
+
 // title says what is chosen.
 func (v MailboxRulePreview) title() string {
 	rule := v.Rule.String()
