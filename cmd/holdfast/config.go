@@ -116,8 +116,16 @@ func (c *config) microsoftFlags(fs *flag.FlagSet, secret *string) {
 // parse reads args and, for flags that were not given, the environment:
 // -data-dir is HOLDFAST_DATA_DIR.
 func parse(fs *flag.FlagSet, args []string, getenv func(string) string) error {
-	if err := fs.Parse(args); err != nil {
+	out := fs.Output()
+	fs.SetOutput(io.Discard) // a wrong flag is one sentence, not all flags
+	err := fs.Parse(args)
+	fs.SetOutput(out)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		fs.Usage()
 		return err
+	case err != nil:
+		return fmt.Errorf("%w; \"holdfast %s -h\" lists the flags", err, fs.Name())
 	}
 	if fs.NArg() > 0 {
 		return fmt.Errorf("%s takes no argument, but got %q", fs.Name(), fs.Arg(0))
@@ -138,10 +146,25 @@ func parse(fs *flag.FlagSet, args []string, getenv func(string) string) error {
 	return errors.Join(errs...)
 }
 
+// newFlagSet begins the flags of a command, whose help says what it does.
 func newFlagSet(name string, stderr io.Writer) *flag.FlagSet {
 	fs := flag.NewFlagSet(name, flag.ContinueOnError)
 	fs.SetOutput(stderr)
+	fs.Usage = func() {
+		fmt.Fprintf(fs.Output(), "Usage: holdfast %s [flags]\n\n%s\n\n", name, purpose(name))
+		fs.PrintDefaults()
+	}
 	return fs
+}
+
+// purpose is what the list of commands says of one.
+func purpose(name string) string {
+	for line := range strings.Lines(usage + keyUsage) {
+		if rest, ok := strings.CutPrefix(line, "  "+name+"  "); ok {
+			return strings.TrimSpace(rest)
+		}
+	}
+	return ""
 }
 
 // complete fills defaults that depend on other values, and says what is wrong
@@ -162,6 +185,23 @@ func (c *config) complete() error {
 	return nil
 }
 
+// sqlite says whether the database is a file.
+func (c *config) sqlite() bool {
+	return !strings.HasPrefix(c.Database, "postgres://") && !strings.HasPrefix(c.Database, "postgresql://")
+}
+
+// existing says what is not there of what a first start makes. A command in the
+// wrong folder would make it, and find that everything is well.
+func (c *config) existing() error {
+	if _, err := os.Stat(c.KeyFile); errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("there is no root key in %s: say with -data, or -key-file, where that of this installation is; if it is lost, import a recovery kit (holdfast key import, docs/recovery.md)", c.KeyFile)
+	}
+	if _, err := os.Stat(c.Database); c.sqlite() && errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("there is no database in %s: say with -data, or -database, where that of this installation is; if it is lost, import a recovery kit (holdfast key import, docs/recovery.md)", c.Database)
+	}
+	return nil
+}
+
 // completeServe checks what only serve and demo have.
 func (c *config) completeServe(proxies, secret string) error {
 	switch c.Role {
@@ -172,7 +212,7 @@ func (c *config) completeServe(proxies, secret string) error {
 	if c.SecondFactor != factorRequired && c.SecondFactor != factorOptional {
 		return fmt.Errorf("-second-factor is %q; it can be required or optional", c.SecondFactor)
 	}
-	if c.Role != "" && !strings.HasPrefix(c.Database, "postgres://") && !strings.HasPrefix(c.Database, "postgresql://") {
+	if c.Role != "" && c.sqlite() {
 		return errors.New("-role splits Holdfast over processes, which needs -database postgres://…; SQLite serves one process")
 	}
 	host, _, err := net.SplitHostPort(c.Addr)

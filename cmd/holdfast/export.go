@@ -134,10 +134,13 @@ func namedOrganization(ctx context.Context, st *store.Store, name string) (backu
 			found = append(found, o)
 		}
 	}
-	if len(found) != 1 {
-		return backup.Organization{}, fmt.Errorf("%d organizations have the id or name %q", len(found), name)
+	switch len(found) {
+	case 0:
+		return backup.Organization{}, fmt.Errorf("there is no organization with the id or name %q", name)
+	case 1:
+		return found[0], nil
 	}
-	return found[0], nil
+	return backup.Organization{}, fmt.Errorf("%d organizations have the name %q: say the id of one, which stands in the address of its page in the Partner Portal", len(found), name)
 }
 
 func namedMailbox(ctx context.Context, st *store.Store, org backup.OrgID, name string) (backup.Mailbox, error) {

@@ -18,7 +18,7 @@ func gc(ctx context.Context, args []string, getenv func(string) string, stdout, 
 	var org string
 	var dry bool
 	return tool(ctx, "gc", args, getenv, stderr, func(fs flagSet) {
-		fs.StringVar(&org, "organization", "", "id of the only organization to collect")
+		fs.StringVar(&org, "organization", "", "id or name of the only organization to collect")
 		fs.BoolVar(&dry, "dry-run", false, "say what would be done, and change nothing in the repository")
 	}, func(st *store.Store, eng *engine.Engine) error {
 		return eachOrganization(ctx, st, org, func(o backup.Organization) error {
@@ -69,7 +69,7 @@ func expire(ctx context.Context, args []string, getenv func(string) string, stdo
 	var org string
 	var dry bool
 	return tool(ctx, "expire", args, getenv, stderr, func(fs flagSet) {
-		fs.StringVar(&org, "organization", "", "id of the only organization whose retention is applied")
+		fs.StringVar(&org, "organization", "", "id or name of the only organization whose retention is applied")
 		fs.BoolVar(&dry, "dry-run", false, "say which snapshots would expire, and change nothing")
 	}, func(st *store.Store, eng *engine.Engine) error {
 		r := &jobs.Runner{Store: st, Engine: eng, Log: slog.New(slog.NewTextHandler(stderr, nil))}

@@ -21,14 +21,27 @@ import (
 	"holdfast/store"
 )
 
-const keyUsage = `say "holdfast key generate", "export", "check", "import" or "rotate"`
+const keyUsage = `Usage: holdfast key COMMAND [flags]
+
+  key generate  make an offline recovery key, to be kept away from the server
+  key export    write a recovery kit, encrypted for a recovery key or with a passphrase
+  key check     open a recovery kit and say what is in it
+  key import    fill a new database from a recovery kit, or from the copy of it in the repository
+  key rotate    begin new keys for what an organization writes from now on
+
+docs/recovery.md says when each is needed.
+`
 
 // key is the command for recovery keys and recovery kits.
 func key(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) error {
 	if len(args) == 0 {
-		return errors.New(keyUsage)
+		fmt.Fprint(stderr, keyUsage)
+		return errUsage
 	}
 	switch args[0] {
+	case "help", "-h", "-help", "--help":
+		_, err := fmt.Fprint(stdout, keyUsage)
+		return err
 	case "generate":
 		return keyGenerate(args[1:], getenv, stdout, stderr)
 	case "export":
@@ -40,7 +53,7 @@ func key(ctx context.Context, args []string, getenv func(string) string, stdout,
 	case "rotate":
 		return keyRotate(ctx, args[1:], getenv, stdout, stderr)
 	}
-	return fmt.Errorf("there is no command \"key %s\": %s", args[0], keyUsage)
+	return fmt.Errorf("there is no command \"key %s\"; \"holdfast key help\" lists them", args[0])
 }
 
 // keyGenerate makes an offline recovery key. Only its public half has to be on
@@ -345,7 +358,7 @@ func keyImport(ctx context.Context, args []string, getenv func(string) string, s
 func keyRotate(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) error {
 	var id string
 	return tool(ctx, "key rotate", args, getenv, stderr, func(fs flagSet) {
-		fs.StringVar(&id, "organization", "", "id of the organization that gets new keys")
+		fs.StringVar(&id, "organization", "", "id or name of the organization that gets new keys")
 	}, func(st *store.Store, _ *engine.Engine) error {
 		if id == "" {
 			return errors.New("say whose keys: -organization ID")

@@ -22,14 +22,17 @@ func main() {
 	err := run(ctx, os.Args[1:], os.Getenv, os.Stdout, os.Stderr)
 	stop()
 	switch {
-	case err == nil:
-	case errors.Is(err, flag.ErrHelp):
+	case err == nil, errors.Is(err, flag.ErrHelp): // help that was asked for is no failure
+	case errors.Is(err, errUsage):
 		os.Exit(2)
 	default:
 		fmt.Fprintln(os.Stderr, "holdfast: "+err.Error())
 		os.Exit(1)
 	}
 }
+
+// errUsage says that the command was not one, and that how it is written was said.
+var errUsage = errors.New("usage")
 
 const usage = `Usage: holdfast COMMAND [flags]
 
@@ -57,7 +60,7 @@ an environment variable: -data is HOLDFAST_DATA, -public-url is HOLDFAST_PUBLIC_
 func run(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) error {
 	if len(args) == 0 {
 		fmt.Fprint(stderr, usage)
-		return flag.ErrHelp
+		return errUsage
 	}
 	command, rest := args[0], args[1:]
 	switch command {
@@ -96,6 +99,5 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 		_, err := fmt.Fprint(stdout, usage)
 		return err
 	}
-	fmt.Fprint(stderr, usage)
-	return fmt.Errorf("there is no command %q", command)
+	return fmt.Errorf("there is no command %q; \"holdfast help\" lists them", command)
 }

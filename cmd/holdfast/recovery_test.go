@@ -115,14 +115,25 @@ func TestDisaster(t *testing.T) {
 		t.Error("another recovery key opens the kit")
 	}
 
-	for _, name := range []string{"holdfast.db", "holdfast.db-wal", "holdfast.db-shm", "root.key"} {
-		if err := os.Remove(filepath.Join(data, name)); err != nil && !os.IsNotExist(err) {
-			t.Fatal(err)
+	lose := func() {
+		for _, name := range []string{"holdfast.db", "holdfast.db-wal", "holdfast.db-shm", "root.key"} {
+			if err := os.Remove(filepath.Join(data, name)); err != nil && !os.IsNotExist(err) {
+				t.Fatal(err)
+			}
 		}
 	}
+	lose()
 	if _, err := ran(t, "rebuild", "-data", data); err == nil || !strings.Contains(err.Error(), "key import") {
+		t.Errorf("rebuild without a database says %v", err)
+	}
+	empty, _ := openAt(t, data)
+	if err := empty.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := ran(t, "rebuild", "-data", data); err == nil || !strings.Contains(err.Error(), "knows none of them nor their keys") {
 		t.Errorf("rebuild into an empty database says %v", err)
 	}
+	lose()
 	if out := mustRun(t, "key", "import", "-data", data, "-kit", kit, "-identity-file", identity); !strings.Contains(out, "1 mailboxes") {
 		t.Errorf("key import says %q", out)
 	}

@@ -20,7 +20,7 @@ func rekey(ctx context.Context, args []string, getenv func(string) string, stdou
 	fs := newFlagSet("rekey", stderr)
 	c.flags(fs)
 	replicaFlags(fs, &c.Replica)
-	fs.StringVar(&id, "organization", "", "id of the organization whose keys leaked")
+	fs.StringVar(&id, "organization", "", "id or name of the organization whose keys leaked")
 	if err := parse(fs, args, getenv); err != nil {
 		return err
 	}

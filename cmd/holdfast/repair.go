@@ -21,7 +21,7 @@ func repair(ctx context.Context, args []string, getenv func(string) string, stdo
 	c.flags(fs)
 	replicaFlags(fs, &c.Replica)
 	fs.StringVar(&from, "from", "", "folder or s3:// address of a copy of the repository (default -replicate-to; none: what is whole of damaged objects is saved without)")
-	fs.StringVar(&org, "organization", "", "id of the only organization to repair")
+	fs.StringVar(&org, "organization", "", "id or name of the only organization to repair")
 	if err := parse(fs, args, getenv); err != nil {
 		return err
 	}
@@ -42,6 +42,9 @@ func repair(ctx context.Context, args []string, getenv func(string) string, stdo
 // upkeepRunner does for a command what workers do otherwise, with the copy that
 // open opens where there is one. The caller closes its store.
 func upkeepRunner(ctx context.Context, c config, open func(context.Context) (from, to repo.Storage, err error), stderr io.Writer) (*jobs.Runner, error) {
+	if err := c.existing(); err != nil {
+		return nil, err
+	}
 	st, eng, _, err := openData(ctx, c, slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: c.LogLevel})))
 	if err != nil {
 		return nil, err

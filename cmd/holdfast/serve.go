@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"os"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -101,6 +102,11 @@ func microsoftClient(c config, transport http.RoundTripper, log *slog.Logger) (*
 
 // openData opens what every command needs: store, repository and root key.
 func openData(ctx context.Context, c config, log *slog.Logger) (*store.Store, *engine.Engine, []byte, error) {
+	if _, err := os.Stat(c.Database); c.sqlite() && err == nil {
+		if err := c.existing(); err != nil { // a new key would open nothing
+			return nil, nil, nil, err
+		}
+	}
 	key, err := rootKey(c.KeyFile)
 	if err != nil {
 		return nil, nil, nil, err

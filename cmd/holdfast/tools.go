@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"strings"
 
 	"holdfast/backup"
 	"holdfast/backup/engine"
@@ -28,6 +29,9 @@ func tool(ctx context.Context, name string, args []string, getenv func(string) s
 		return err
 	}
 	log := slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: c.LogLevel}))
+	if err := c.existing(); err != nil {
+		return err
+	}
 	st, eng, _, err := openData(ctx, c, log)
 	if err != nil {
 		return err
@@ -42,13 +46,11 @@ type flagSet interface {
 	StringVar(p *string, name, value, usage string)
 }
 
-// eachOrganization calls do for the organization named by id, or for all.
+// eachOrganization calls do for the organization named by its id or name, or for
+// all. Where there is none, nothing was done, which is no success.
 func eachOrganization(ctx context.Context, st *store.Store, id string, do func(backup.Organization) error) error {
 	if id != "" {
-		org, err := st.OrganizationByID(ctx, backup.OrgID(id))
-		if errors.Is(err, backup.ErrNotFound) {
-			return fmt.Errorf("there is no organization with the id %q", id)
-		}
+		org, err := namedOrganization(ctx, st, id)
 		if err != nil {
 			return err
 		}
@@ -57,6 +59,9 @@ func eachOrganization(ctx context.Context, st *store.Store, id string, do func(b
 	orgs, err := st.AllOrganizations(ctx)
 	if err != nil {
 		return err
+	}
+	if len(orgs) == 0 {
+		return errors.New("the database has no organization, so there was nothing to do: is it the right one?")
 	}
 	for _, org := range orgs {
 		if err := do(org); err != nil {
@@ -70,7 +75,7 @@ func verify(ctx context.Context, args []string, getenv func(string) string, stdo
 	var org, level string
 	var all bool
 	return tool(ctx, "verify", args, getenv, stderr, func(fs flagSet) {
-		fs.StringVar(&org, "organization", "", "id of the only organization to check")
+		fs.StringVar(&org, "organization", "", "id or name of the only organization to check")
 		fs.StringVar(&level, "level", "", "structure (everything is there), data (what the daily check would read) or all, kept as the workers' checks are")
 		fs.BoolVar(&all, "all", false, "open every blob and prove every message by it, not only the structure")
 	}, func(st *store.Store, eng *engine.Engine) error {
@@ -101,7 +106,7 @@ func verify(ctx context.Context, args []string, getenv func(string) string, stdo
 func rebuild(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) error {
 	var org string
 	return tool(ctx, "rebuild", args, getenv, stderr, func(fs flagSet) {
-		fs.StringVar(&org, "organization", "", "id of the only organization to rebuild")
+		fs.StringVar(&org, "organization", "", "id or name of the only organization to rebuild")
 	}, func(st *store.Store, eng *engine.Engine) error {
 		if err := knowsTenants(ctx, st, eng); err != nil {
 			return err
@@ -137,12 +142,15 @@ func knowsTenants(ctx context.Context, st *store.Store, eng *engine.Engine) erro
 }
 
 func audit(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) error {
-	if len(args) == 0 || args[0] != "verify" {
+	switch {
+	case len(args) > 0 && args[0] == "verify":
+		args = args[1:]
+	case len(args) == 0 || !strings.HasPrefix(args[0], "-"):
 		return errors.New(`say "holdfast audit verify"`)
 	}
 	var org string
-	return tool(ctx, "audit verify", args[1:], getenv, stderr, func(fs flagSet) {
-		fs.StringVar(&org, "organization", "", "id of the only organization to check")
+	return tool(ctx, "audit verify", args, getenv, stderr, func(fs flagSet) {
+		fs.StringVar(&org, "organization", "", "id or name of the only organization to check")
 	}, func(st *store.Store, _ *engine.Engine) error {
 		logs, err := auditLogs(ctx, st, org)
 		if err != nil {
