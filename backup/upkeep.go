@@ -60,7 +60,11 @@ type Upkeep struct {
 	Bytes     int64     // of them
 	Damaged   int64     // of them
 	Problem   Problem   // why it could not be done
-	Step      string    // how far it came, for work that goes on there after an interruption
+	// Retained is how many objects a move to new keys left that a lock keeps from being
+	// deleted, and RetainedUntil when the last of their locks ends, zero if that is not known.
+	Retained      int64
+	RetainedUntil time.Time
+	Step          string // how far it came, for work that goes on there after an interruption
 }
 
 // Busy says that it waits for a worker or runs.

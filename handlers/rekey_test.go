@@ -91,7 +91,13 @@ func TestMoveToNewKeysIsAskedFor(t *testing.T) {
 	}
 	finish(backup.Upkeep{State: backup.UpkeepDamaged, Damaged: 2, Done: 9, Total: 14}, time.Hour, "2 objects are damaged and can't be moved: repair the storage first · goes on by itself in ")
 	finish(backup.Upkeep{State: backup.UpkeepFailed, Problem: backup.Problem{Kind: backup.ProblemRepository, Text: "No storage."}}, time.Hour, "Move to new keys could not be done. No storage. It is tried again by itself in ")
-	finish(backup.Upkeep{State: backup.UpkeepOK, Done: 14, Total: 14}, time.Hour, "nothing needs the old keys any more; what is left under them is locked")
+	finish(backup.Upkeep{State: backup.UpkeepOK, Done: 14, Total: 14}, time.Hour, "nothing needs the old keys any more; they are destroyed when the backups that began before have ended · goes on")
+	until := time.Date(2026, 12, 12, 9, 0, 0, 0, time.UTC)
+	finish(backup.Upkeep{State: backup.UpkeepOK, Done: 9, Total: 14, Retained: 1, RetainedUntil: until}, time.Hour,
+		"two days after it was written anew; 1 object under them is locked until 12 Dec 2026 at the latest, and deleted within a day after that · goes on")
+	finish(backup.Upkeep{State: backup.UpkeepOK, Done: 14, Total: 14, Retained: 3}, time.Hour, "3 objects under them are locked, and the storage does not say until when · goes on")
+	finish(backup.Upkeep{State: backup.UpkeepOK, Done: 14, Total: 14, Retained: 1200, RetainedUntil: until}, time.Hour,
+		"nothing needs the old keys any more; 1,200 objects under them are locked until 12 Dec 2026 at the latest, and deleted within a day after that · goes on by itself in ")
 	finish(backup.Upkeep{State: backup.UpkeepOK, Done: 14, Total: 14}, 0, "everything is under new keys, and the old ones are destroyed")
 	_, doc = dana.get(page)
 	if doc.Find(`form[action="`+page+`/rekey"] button`).Text() != "Move to new keys" {

@@ -13,16 +13,16 @@ import (
 )
 
 const upkeepColumns = `u.org_id, u.kind, u.state, u.asked_at, u.started_at, u.beat_at, u.ended_at, u.ok_at, u.next_at, u.done, u.total,
-	u.mailbox_id, u.counted, u.counted_bytes, u.damaged, u.problem, u.step`
+	u.mailbox_id, u.counted, u.counted_bytes, u.damaged, u.problem, u.step, u.retained, u.retained_until`
 
 func scanUpkeep(row scanner) (backup.Upkeep, error) {
 	var u backup.Upkeep
-	var asked, started, beat, ended, ok, next int64
+	var asked, started, beat, ended, ok, next, until int64
 	var problem string
 	err := row.Scan(&u.OrgID, &u.Kind, &u.State, &asked, &started, &beat, &ended, &ok, &next, &u.Done, &u.Total,
-		&u.MailboxID, &u.Counted, &u.Bytes, &u.Damaged, &problem, &u.Step)
+		&u.MailboxID, &u.Counted, &u.Bytes, &u.Damaged, &problem, &u.Step, &u.Retained, &until)
 	u.AskedAt, u.StartedAt, u.BeatAt, u.EndedAt, u.OKAt, u.NextAt = moment(asked), moment(started), moment(beat), moment(ended), moment(ok), moment(next)
-	u.Problem = problemOf(problem)
+	u.RetainedUntil, u.Problem = moment(until), problemOf(problem)
 	return u, err
 }
 
@@ -160,9 +160,9 @@ func finishUpkeep(ctx context.Context, tx *sql.Tx, u backup.Upkeep) error {
 	}
 	err := execOne(ctx, tx, `
 		UPDATE upkeep SET state = $1, asked_at = 0, ended_at = $2, ok_at = CASE WHEN CAST($3 AS BIGINT) > 0 THEN $3 ELSE ok_at END, next_at = $4,
-			mailbox_id = $5, counted = $6, counted_bytes = $7, damaged = $8, problem = $9, step = ''
-		WHERE org_id = $10 AND kind = $11`,
-		u.State, millis(u.EndedAt), ok, millis(u.NextAt), u.MailboxID, u.Counted, u.Bytes, u.Damaged, problemText(u.Problem), u.OrgID, u.Kind)
+			mailbox_id = $5, counted = $6, counted_bytes = $7, damaged = $8, problem = $9, step = '', retained = $10, retained_until = $11
+		WHERE org_id = $12 AND kind = $13`,
+		u.State, millis(u.EndedAt), ok, millis(u.NextAt), u.MailboxID, u.Counted, u.Bytes, u.Damaged, problemText(u.Problem), u.Retained, millis(u.RetainedUntil), u.OrgID, u.Kind)
 	if err != nil {
 		return fmt.Errorf("finish upkeep: %w", err)
 	}

@@ -301,9 +301,23 @@ func rekeyed(u backup.Upkeep) string {
 	case u.Damaged > 0:
 		return plural(u.Damaged, "object is", "objects are") + " damaged and can't be moved: repair the storage first"
 	case u.Done < u.Total:
-		return thousands(u.Done) + " of " + plural(u.Total, "object is", "objects are") + " under the new keys alone; what is under the old ones is deleted two days after it was written anew"
+		return thousands(u.Done) + " of " + plural(u.Total, "object is", "objects are") + " under the new keys alone; what is under the old ones is deleted two days after it was written anew" + locked(u)
+	case u.Retained > 0:
+		return "nothing needs the old keys any more" + locked(u)
 	}
-	return "nothing needs the old keys any more; what is left under them is locked, or waits for backups that began before"
+	return "nothing needs the old keys any more; they are destroyed when the backups that began before have ended"
+}
+
+// locked says what stays under old keys because of locks, and until when.
+func locked(u backup.Upkeep) string {
+	if u.Retained == 0 {
+		return ""
+	}
+	text := "; " + plural(u.Retained, "object under them is", "objects under them are") + " locked"
+	if u.RetainedUntil.IsZero() {
+		return text + ", and the storage does not say until when"
+	}
+	return text + " until " + u.RetainedUntil.UTC().Format("2 Jan 2006") + " at the latest, and deleted within a day after that"
 }
 
 // upkeepProgress says how far work is.

@@ -26,10 +26,11 @@ func (t *task) rekey(ctx context.Context) error {
 		return err
 	}
 	t.u.Counted, t.u.Bytes, t.u.Damaged = int64(r.Packs), r.Bytes, int64(len(r.Damaged))
+	t.u.Retained, t.u.RetainedUntil = int64(len(r.Retained)), r.RetainedUntil
 	for _, key := range r.Damaged {
 		t.Log.Error("object stays under older keys, since it is damaged", "organization", t.u.OrgID, "object", key)
 	}
-	t.Log.Info("organization moves to new keys", "organization", t.u.OrgID, "epoch", r.Epoch, "packs", r.Packs, "bytes", r.Bytes, "sealed", r.Sealed, "old", r.Old, "retained", len(r.Retained))
+	t.Log.Info("organization moves to new keys", "organization", t.u.OrgID, "epoch", r.Epoch, "packs", r.Packs, "bytes", r.Bytes, "sealed", r.Sealed, "old", r.Old, "retained", len(r.Retained), "retained_until", r.RetainedUntil)
 	for _, key := range r.Retained {
 		t.Log.Info("object under older keys stays until its lock ends", "organization", t.u.OrgID, "object", key)
 	}

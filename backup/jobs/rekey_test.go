@@ -290,3 +290,46 @@ func TestRekeyEndsOnPostgreSQL(t *testing.T) {
 	k.opensAll(t, before)
 	closedTo(t, k, thief)
 }
+
+// lockedUntil keeps packs and snapshots until a time.
+type lockedUntil struct {
+	repo.Storage
+	until time.Time
+}
+
+// Delete implements repo.Storage.
+func (l lockedUntil) Delete(ctx context.Context, key string) error {
+	if repo.Lasting(key) && time.Now().Before(l.until) {
+		return repo.ErrRetained
+	}
+	return l.Storage.Delete(ctx, key)
+}
+
+// LockedUntil says when the lock of an object ends.
+func (l lockedUntil) LockedUntil(context.Context, string) (time.Time, error) { return l.until, nil }
+
+// TestARekeySaysWhatIsLocked moves an organization to new keys whose storage locks what
+// it has: how many objects stay and until when is known until they are deleted.
+func TestARekeySaysWhatIsLocked(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k, ctx := keep(t, storetest.Open(t), someLetters(4)), t.Context()
+		org, until := k.w.Contoso.ID, time.Now().Add(12*24*time.Hour)
+		locked := int64(len(k.objects(t, "t/"+string(org)+"/")))
+		k.Runner = k.on(t, lockedUntil{k.storage, until})
+		if _, err := k.Store.BeginRekey(ctx, k.w.Owner.Partner.ID, org, k.w.Owner); err != nil {
+			t.Fatal(err)
+		}
+		u, waits := backup.Upkeep{NextAt: time.Now()}, 0
+		for passes := 0; !u.NextAt.IsZero() && passes < 20; passes++ {
+			time.Sleep(time.Until(u.NextAt))
+			if u = k.do(t, backup.UpkeepRekey); u.Retained > 0 {
+				if waits++; u.Retained != locked || !u.RetainedUntil.Equal(until) {
+					t.Errorf("%d objects are locked until %s, want %d until %s", u.Retained, u.RetainedUntil, locked, until)
+				}
+			}
+		}
+		if waits < 8 || u.Retained != 0 || !u.RetainedUntil.IsZero() || !u.NextAt.IsZero() {
+			t.Errorf("it waited for the locks %d times, and ended as %+v", waits, u)
+		}
+	})
+}

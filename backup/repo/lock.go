@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -87,6 +88,34 @@ func (r *Repository) lastingKeys(ctx context.Context, tenant string) ([]string, 
 		}
 	}
 	return keys, nil
+}
+
+// lockedUntil is when the last lock of some objects ends, zero if the storage does not
+// say it of each.
+func (r *Repository) lockedUntil(ctx context.Context, keys []string) (time.Time, error) {
+	times, ok := r.storage.(lockTimes)
+	if !ok || len(keys) == 0 {
+		return time.Time{}, nil
+	}
+	ends := make([]time.Time, len(keys))
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(copiers)
+	for i, key := range keys {
+		g.Go(func() error {
+			until, err := times.LockedUntil(ctx, key)
+			if errors.Is(err, ErrNotExist) {
+				until, err = time.Unix(0, 0), nil // long over
+			}
+			if ends[i] = until; err != nil {
+				return fmt.Errorf("ask until when %s is locked: %w", key, err)
+			}
+			return nil
+		})
+	}
+	if err := g.Wait(); err != nil || slices.ContainsFunc(ends, time.Time.IsZero) {
+		return time.Time{}, err
+	}
+	return slices.MaxFunc(ends, time.Time.Compare), nil
 }
 
 // CommitLocked says whether an object lock keeps a commit of a source from being

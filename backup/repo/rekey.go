@@ -33,6 +33,9 @@ type Standing struct {
 	Objects  int      // all that a tenant has, of whatever epoch
 	Old      int      // packs, commits and entries whose older keys are still needed
 	Retained []string // keys of those that nobody needs, and that a lock keeps from being deleted
+	// RetainedUntil is when the last of their locks ends, zero if the storage does not
+	// say it of each: a legal hold has no end.
+	RetainedUntil time.Time
 }
 
 // rekeyBatch is how many packs are written anew before the log hears of them.

@@ -45,6 +45,11 @@ func TestRekeyOnABucketWithObjectLock(t *testing.T) {
 				t.Errorf("%s was locked, and is not named", key)
 			}
 		}
+		var last time.Time
+		outside.Do(func() { last, err = lastLock(client, c.Bucket, s.Retained) })
+		if err != nil || !s.RetainedUntil.Equal(last) {
+			t.Errorf("they are locked until %s, the server says %s (%v)", s.RetainedUntil, last, err)
+		}
 		a.keys.from = 2
 		a.Forget("org", "")
 		a.whole(t, a.keys)
@@ -58,6 +63,24 @@ func TestRekeyOnABucketWithObjectLock(t *testing.T) {
 		a.closed(t, &epochKeys{from: 0, to: 1})
 		a.whole(t, a.keys)
 	})
+}
+
+// lastLock is when the last lock of objects ends, as the server says.
+func lastLock(client *minio.Client, bucket string, keys []string) (last time.Time, err error) {
+	for _, key := range keys {
+		info, err := client.StatObject(context.Background(), bucket, key, minio.StatObjectOptions{})
+		if err != nil {
+			return last, err
+		}
+		until, err := time.Parse(time.RFC3339, info.Metadata.Get("X-Amz-Object-Lock-Retain-Until-Date"))
+		if err != nil {
+			return last, err
+		}
+		if until.After(last) {
+			last = until
+		}
+	}
+	return last, nil
 }
 
 // endLocks ends the locks of objects before their time, as who may bypass them does,

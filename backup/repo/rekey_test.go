@@ -374,6 +374,14 @@ func (l *lockedStorage) Delete(ctx context.Context, key string) error {
 	return l.Storage.Delete(ctx, key)
 }
 
+// LockedUntil says when the lock of an object ends.
+func (l *lockedStorage) LockedUntil(ctx context.Context, key string) (time.Time, error) {
+	if _, err := l.Stat(ctx, key); err != nil || !repo.Lasting(key) {
+		return time.Time{}, err
+	}
+	return l.until, nil
+}
+
 // rekeyLocked moves everything to the second epoch while locks keep what is under
 // older keys.
 func (a *aged) rekeyLocked(t *testing.T) repo.Standing {
@@ -393,14 +401,17 @@ func (a *aged) rekeyLocked(t *testing.T) repo.Standing {
 // needed no more all the same, and what is locked goes when the lock ends.
 func TestRekeyOfLockedObjects(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		a := newAged(t, &lockedStorage{repo.NewMemory(), time.Now().Add(30 * 24 * time.Hour)})
-		a.rekeyLocked(t)
+		until := time.Now().Add(30 * 24 * time.Hour)
+		a := newAged(t, &lockedStorage{repo.NewMemory(), until})
+		if s := a.rekeyLocked(t); !s.RetainedUntil.Equal(until) {
+			t.Errorf("they are locked until %s, want %s", s.RetainedUntil, until)
+		}
 		a.keys.from = 2
 		a.Forget("org", "")
 		a.rekey(t) // goes on without the older keys
 		a.whole(t, a.keys)
 		time.Sleep(30 * 24 * time.Hour)
-		if _, s := a.rekey(t); s.Old+len(s.Retained) != 0 {
+		if _, s := a.rekey(t); s.Old+len(s.Retained) != 0 || !s.RetainedUntil.IsZero() {
 			t.Errorf("after the lock %+v stands", s)
 		}
 		a.closed(t, &epochKeys{from: 0, to: 1})

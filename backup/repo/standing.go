@@ -51,10 +51,10 @@ func (r *Repository) Standing(ctx context.Context, tenant string) (Standing, err
 		}
 		sealedAnew = append(sealedAnew, older...)
 	}
-	if s.Old > 0 {
-		return s, nil
-	}
 	for _, key := range sealedAnew {
+		if s.Old > 0 {
+			break
+		}
 		err := r.storage.Delete(ctx, key)
 		if errors.Is(err, ErrRetained) {
 			s.Retained = append(s.Retained, key)
@@ -64,7 +64,8 @@ func (r *Repository) Standing(ctx context.Context, tenant string) (Standing, err
 			return s, fmt.Errorf("delete %s, which was sealed anew: %w", key, err)
 		}
 	}
-	return s, nil
+	s.RetainedUntil, err = r.lockedUntil(ctx, s.Retained)
+	return s, err
 }
 
 // oldSeals counts the numbered objects below a prefix, and those of which nothing

@@ -71,9 +71,24 @@ func printRekey(o backup.Organization, u backup.Upkeep, stdout io.Writer) error 
 	case u.Done < u.Total:
 		fmt.Fprintf(stdout, "What is under the old keys is deleted %d hours after it was written anew, and then they are destroyed. A server that runs does it by itself; otherwise run this again after %s.\n",
 			int(repo.Grace/time.Hour), u.EndedAt.Add(repo.Grace).Format("2006-01-02 15:04 MST"))
-	default:
-		fmt.Fprintf(stdout, "Nothing needs the old keys any more. What is left under them is locked, or waits for the last runs that began before; a server that runs goes on by itself, otherwise run this again after %s.\n",
+	case u.Retained == 0:
+		fmt.Fprintf(stdout, "Nothing needs the old keys any more. They wait for the last runs that began before; a server that runs goes on by itself, otherwise run this again after %s.\n",
 			u.NextAt.Format("2006-01-02 15:04 MST"))
+	default:
+		fmt.Fprintln(stdout, "Nothing needs the old keys any more.")
 	}
+	printLocked(u, stdout)
 	return nil
+}
+
+// printLocked says what stays under the old keys because of locks, and until when.
+func printLocked(u backup.Upkeep, stdout io.Writer) {
+	switch {
+	case u.Retained == 0:
+	case u.RetainedUntil.IsZero():
+		fmt.Fprintf(stdout, "%d objects under them are locked, and the storage does not say until when. A server that runs deletes them when it can; otherwise run this again each day.\n", u.Retained)
+	default:
+		fmt.Fprintf(stdout, "%d objects under them are locked until %s at the latest. A server that runs deletes them within a day after that; otherwise run this again then.\n",
+			u.Retained, u.RetainedUntil.UTC().Format("2006-01-02 15:04 MST"))
+	}
 }

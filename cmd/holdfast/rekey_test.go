@@ -4,7 +4,9 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
+	"holdfast/backup"
 	"holdfast/backup/engine"
 	"holdfast/store/storetest"
 )
@@ -39,4 +41,26 @@ func TestRekeyFromTheCommandLine(t *testing.T) {
 	}
 	mustRun(t, "rebuild", "-data", data)
 	mustRun(t, "verify", "-data", data, "-all")
+}
+
+// TestRekeySaysWhatIsLocked prints how a move to new keys stands that waits for locks.
+func TestRekeySaysWhatIsLocked(t *testing.T) {
+	t.Parallel()
+	next := time.Date(2026, 12, 1, 8, 0, 0, 0, time.UTC)
+	until := time.Date(2026, 12, 12, 9, 30, 0, 0, time.UTC)
+	for _, c := range []struct {
+		u    backup.Upkeep
+		want string
+	}{
+		{backup.Upkeep{Done: 7, Total: 7}, "They wait for the last runs that began before"},
+		{backup.Upkeep{Done: 7, Total: 7, Retained: 3, RetainedUntil: until}, "Nothing needs the old keys any more.\n3 objects under them are locked until 2026-12-12 09:30 UTC at the latest. A server"},
+		{backup.Upkeep{Done: 7, Total: 7, Retained: 3}, "3 objects under them are locked, and the storage does not say until when."},
+		{backup.Upkeep{Done: 4, Total: 7, Retained: 3, RetainedUntil: until}, "3 objects under them are locked until 2026-12-12 09:30 UTC at the latest."},
+	} {
+		c.u.NextAt = next
+		var out strings.Builder
+		if err := printRekey(backup.Organization{Name: "Contoso"}, c.u, &out); err != nil || !strings.Contains(out.String(), c.want) {
+			t.Errorf("%+v says %q, %v; want %q in it", c.u, out.String(), err, c.want)
+		}
+	}
 }

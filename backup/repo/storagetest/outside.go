@@ -7,6 +7,7 @@ import (
 	"iter"
 	"sync"
 	"testing"
+	"time"
 
 	"holdfast/backup/repo"
 )
@@ -102,6 +103,16 @@ func (o *Outside) Delete(_ context.Context, key string) (err error) {
 func (o *Outside) Extend(_ context.Context, key string) (done bool, err error) {
 	o.Do(func() { done, err = o.storage.Extend(context.Background(), key) })
 	return done, err
+}
+
+// LockedUntil is when the lock of an object ends, zero if the storage does not say it.
+func (o *Outside) LockedUntil(_ context.Context, key string) (until time.Time, err error) {
+	if times, ok := o.storage.(interface {
+		LockedUntil(ctx context.Context, key string) (time.Time, error)
+	}); ok {
+		o.Do(func() { until, err = times.LockedUntil(context.Background(), key) })
+	}
+	return until, err
 }
 
 type outsideUpload struct {
