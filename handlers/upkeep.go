@@ -216,7 +216,7 @@ func (s *Server) writeDamages(w http.ResponseWriter, r *http.Request, org backup
 	c := csv.NewWriter(w)
 	rows := [][]string{{"mailbox", "folder", "subject", "received (UTC)", "damaged since (UTC)", "state", "object", "how"}}
 	for _, d := range list {
-		row := []string{d.MailboxName, d.Folder, d.Subject, csvTime(d.ReceivedAt), csvTime(d.FoundAt), views.DamageStates[d.Fate], d.Object, d.How}
+		row := []string{d.MailboxName, d.Folder, d.Subject, csvTime(d.ReceivedAt), csvTime(d.FoundAt), views.DamageStates[d.Fate], d.Object, views.DamageHow(d)}
 		for i := range row {
 			row[i] = csvCell(row[i])
 		}

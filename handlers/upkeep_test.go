@@ -42,7 +42,7 @@ func TestProvenRestoresAndDamageAreShown(t *testing.T) {
 		says(t, doc, "Last proven restore 3 hours ago 1 message of "+m.Address+", every byte compared · last whole mailbox 2 days ago with 312 messages")
 	}
 
-	if err := p.store.NoteDamage(ctx, backup.Damage{OrgID: org, Object: "t/x/d/00/00", How: "its bytes are not those that were written"}); err != nil {
+	if err := p.store.NoteDamage(ctx, backup.Damage{OrgID: org, Object: "t/x/d/00/00", How: "t/x/d/00/00: its bytes are not those that were written"}); err != nil {
 		t.Fatal(err)
 	}
 	_, doc = p.as(adeleMail).get("/dashboard")
@@ -170,7 +170,7 @@ func TestRepairAndRebuildAreAskedFor(t *testing.T) {
 	if doc.Find(`form[action$="/repair"]`).Length() != 0 {
 		t.Error("repair is offered where nothing is damaged")
 	}
-	if err := p.store.NoteDamage(ctx, backup.Damage{OrgID: org, Object: "t/x/d/00/00", How: "its bytes are not those that were written"}); err != nil {
+	if err := p.store.NoteDamage(ctx, backup.Damage{OrgID: org, Object: "t/x/d/00/00", How: "t/x/d/00/00: its bytes are not those that were written"}); err != nil {
 		t.Fatal(err)
 	}
 	for _, c := range []struct {

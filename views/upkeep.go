@@ -116,6 +116,9 @@ func damageWhere(d backup.Damage) string {
 	return strings.Join(parts, " · ") + " · "
 }
 
+// DamageHow says how something is damaged, without the name that stands before it.
+func DamageHow(d backup.Damage) string { return strings.TrimPrefix(d.How, d.Object+": ") }
+
 // DamageOutlook says what can be done about a damaged message.
 func DamageOutlook(fate backup.DamageFate) string {
 	switch fate {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"hash"
+	"strings"
 
 	"golang.org/x/time/rate"
 
@@ -25,7 +26,7 @@ func (e *Engine) Prove(ctx context.Context, org backup.OrgID, mailbox backup.Mai
 	out := &hashed{sum: sha256.New()}
 	err = e.proveItem(ctx, org, mailbox, item, out)
 	if isDamage(err) {
-		return out.n, err.Error(), nil
+		return out.n, causeOf(err), nil
 	}
 	return out.n, "", err
 }
@@ -49,6 +50,15 @@ func (e *Engine) proveItem(ctx context.Context, org backup.OrgID, mailbox backup
 		return fmt.Errorf("what was restored is not what was backed up: %w", repo.ErrDamaged)
 	}
 	return nil
+}
+
+// causeOf is the text of an error of the repository without what it was marked
+// with for those who act on it.
+func causeOf(err error) string {
+	if p, ok := errors.AsType[*backup.Problem](err); ok && p.Err != nil {
+		err = p.Err
+	}
+	return strings.TrimPrefix(err.Error(), "repository: ")
 }
 
 // isDamage says that an error tells of damage, and not of a storage that could

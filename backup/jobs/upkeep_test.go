@@ -185,6 +185,9 @@ func TestDamageIsNotedAndTold(t *testing.T) {
 		if err != nil || len(list) != 3 || !strings.HasPrefix(list[0].Subject, "Letter m") || list[0].MailboxName != k.mailbox.Address || list[0].FoundAt.IsZero() {
 			t.Fatalf("Damages = %+v, %v; want three letters by name", list, err)
 		}
+		if how := list[0].How; strings.Contains(how, "repository: ") || !strings.Contains(how, "does not open") {
+			t.Errorf("it is damaged how: %q", how)
+		}
 		if n, _, err := st.CountDamages(ctx, k.w.Fabrikam.ID); err != nil || n != 0 {
 			t.Errorf("another organization has %d damages, %v", n, err)
 		}

@@ -56,7 +56,7 @@ func printDamages(ctx context.Context, st *store.Store, org backup.OrgID, stdout
 		if d.Record > 0 {
 			name = fmt.Sprintf("message %q of %s, folder %q, received %s", d.Subject, d.MailboxName, d.Folder, d.ReceivedAt.Format("2006-01-02 15:04 MST"))
 		}
-		fmt.Fprintf(stdout, "  %s since %s: %s: %s\n", views.DamageStates[d.Fate], d.FoundAt.Format("2006-01-02 15:04 MST"), name, d.How)
+		fmt.Fprintf(stdout, "  %s since %s: %s: %s\n", views.DamageStates[d.Fate], d.FoundAt.Format("2006-01-02 15:04 MST"), name, views.DamageHow(d))
 	}
 	return err
 }

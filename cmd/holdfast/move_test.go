@@ -147,6 +147,10 @@ func TestReplicateSaysWhatIsWrong(t *testing.T) {
 			t.Errorf("replicate %q: %v, want %q in it", args, err, want)
 		}
 	}
+	t.Chdir(c.Data)
+	if err := run(t.Context(), []string{"replicate", "-data", c.Data, "-to", "repository"}, func(string) string { return "" }, t.Output(), t.Output()); err == nil || !strings.Contains(err.Error(), "the same place") {
+		t.Errorf("replicate onto itself by another name: %v", err)
+	}
 	to := t.TempDir()
 	if err := run(t.Context(), []string{"replicate", "-unchecked", "-data", t.TempDir(), "-from", folder, "-to", to}, func(string) string { return "" }, t.Output(), t.Output()); err != nil {
 		t.Errorf("replicate without keys: %v", err)

@@ -86,7 +86,11 @@ func parsePlace(name, address string, keys s3Keys, lock lockConfig, spool string
 		if lock.Period != "" {
 			return place{}, fmt.Errorf("-object-lock needs a bucket, but -%s is the folder %s", name, address)
 		}
-		return place{folder: address}, nil
+		folder, err := filepath.Abs(address) // one name for one place, wherever a command is run
+		if err != nil {
+			return place{}, fmt.Errorf("-%s: %w", name, err)
+		}
+		return place{folder: folder}, nil
 	}
 	bucket, err := s3.Parse(address)
 	if err != nil {
