@@ -41,3 +41,12 @@ type Item struct {
 	Damaged        bool // the content could not be read at the provider yet
 	Lost           bool // the content is damaged in the repository, as far as pages know
 }
+
+// FoundItem is a message that a search found, from the newest snapshot that has it.
+type FoundItem struct {
+	Item
+	Folder string    // the name of its folder
+	Seq    int64     // the snapshot
+	At     time.Time // when that was made
+	Gone   bool      // the newest snapshot of the mailbox has it no more
+}

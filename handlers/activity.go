@@ -70,28 +70,35 @@ func (s *Server) showLog(of func(*http.Request) (activityLog, error)) handlerFun
 	}
 }
 
-// activityQuery reads the filter of a log. Days are the reader's words for UTC
-// days; the last one counts.
+// activityQuery reads the filter of a log.
 func activityQuery(r *http.Request) (store.ActivityQuery, views.Activity) {
 	form := r.URL.Query()
 	v := views.Activity{Person: strings.TrimSpace(form.Get("person")), Kind: form.Get("kind"), From: form.Get("from"), To: form.Get("to"), Fields: backup.FieldErrors{}}
 	q := store.ActivityQuery{Person: v.Person, Kind: v.Kind, Page: pageOf(r), Size: entriesPerPage}
-	date := func(field, text string, shift time.Duration) time.Time {
+	q.From, q.Before = daysOf(form, v.Fields)
+	return q, v
+}
+
+// daysOf reads the days from and to of a form; what is wrong with them goes to
+// fields. They are the reader's words for UTC days; the last one counts.
+func daysOf(form url.Values, fields backup.FieldErrors) (from, before time.Time) {
+	date := func(field string, shift time.Duration) time.Time {
+		text := form.Get(field)
 		if text == "" {
 			return time.Time{}
 		}
 		d, err := time.Parse(time.DateOnly, text)
 		if err != nil {
-			v.Fields[field] = "Enter a day like 2026-11-23."
+			fields[field] = "Enter a day like 2026-11-23."
 			return time.Time{}
 		}
 		return d.Add(shift)
 	}
-	q.From, q.Before = date("from", v.From, 0), date("to", v.To, day)
-	if len(v.Fields) == 0 && !q.From.IsZero() && !q.Before.IsZero() && !q.From.Before(q.Before) {
-		v.Fields["to"] = "The last day is before the first one."
+	from, before = date("from", 0), date("to", day)
+	if len(fields) == 0 && !from.IsZero() && !before.IsZero() && !from.Before(before) {
+		fields["to"] = "The last day is before the first one."
 	}
-	return q, v
+	return from, before
 }
 
 // exportLog answers with the entries that a filter leaves, as a file.

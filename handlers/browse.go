@@ -88,18 +88,21 @@ func (s *Server) readItems(r *http.Request, v *views.Browse) error {
 
 // markLost marks the items whose content is damaged in the repository.
 func (s *Server) markLost(ctx context.Context, m backup.Mailbox, items []backup.Item) error {
-	damages, err := s.Store.MailboxDamages(ctx, m.OrgID, m.ID)
-	if err != nil || len(damages) == 0 {
-		return err
-	}
-	lost := map[string]bool{}
-	for _, d := range damages {
-		lost[d.Object[strings.LastIndexByte(d.Object, '/')+1:]] = true
-	}
+	lost, err := s.lostItems(ctx, m)
 	for i := range items {
-		items[i].Lost = lost[string(items[i].ID)]
+		items[i].Lost = lost[items[i].ID]
 	}
-	return nil
+	return err
+}
+
+// lostItems are the items of a mailbox whose content is damaged in the repository.
+func (s *Server) lostItems(ctx context.Context, m backup.Mailbox) (map[backup.ItemID]bool, error) {
+	damages, err := s.Store.MailboxDamages(ctx, m.OrgID, m.ID)
+	lost := make(map[backup.ItemID]bool, len(damages))
+	for _, d := range damages {
+		lost[backup.ItemID(d.Object[strings.LastIndexByte(d.Object, '/')+1:])] = true
+	}
+	return lost, err
 }
 
 // browseView reads mailbox, snapshots and the folders of the chosen one.

@@ -30,7 +30,8 @@ type office struct {
 	store     *store.Store
 	engine    *engine.Engine
 	microsoft *simulator.Simulator
-	portal    string // address
+	server    *handlers.Server
+	portal    string // its address
 	folder    string // of the repository
 	control   string // address of the simulator's control paths
 	stop      func() // ends the background work, and waits for it
@@ -93,8 +94,9 @@ func newOffice(t *testing.T) *office {
 		t.Fatal(err)
 	}
 	eng := &engine.Engine{Repo: repository, Catalog: st, Log: log}
-	portal = (&handlers.Server{Store: st, FactorOptional: true, Microsoft: client, Content: eng, Files: repository.Files(), SessionKey: []byte(strings.Repeat("s", 32)), PublicURL: server.URL, Log: log}).Handler()
-	o := &office{t: t, store: st, engine: eng, microsoft: sim, folder: filepath.Join(dir, "repository"), portal: server.URL, control: microsoft.URL + "/_simulator"}
+	web := &handlers.Server{Store: st, FactorOptional: true, Microsoft: client, Content: eng, Files: repository.Files(), SessionKey: []byte(strings.Repeat("s", 32)), PublicURL: server.URL, Log: log}
+	portal = web.Handler()
+	o := &office{t: t, store: st, engine: eng, microsoft: sim, server: web, folder: filepath.Join(dir, "repository"), portal: server.URL, control: microsoft.URL + "/_simulator"}
 	o.people()
 	o.work = func() {
 		runner := &jobs.Runner{Store: st, Engine: eng, Microsoft: client, Every: time.Hour, Workers: 2, Log: log}

@@ -185,6 +185,8 @@ func (s *Server) routes() []route {
 		{admin, "POST /setup/left-behind/{authorization}", s.forgetLeftBehind},
 
 		{viewer, "GET /browse", s.listBrowse},
+		{admin, "GET /search", s.showSearch},
+		{admin, "GET /search/live", s.showSearchLive},
 		{viewer, "GET /browse/{mailbox}", s.browseMailbox},
 		{admin, "GET /browse/{mailbox}/download", s.downloadMailbox},
 		{admin, "GET /browse/{mailbox}/folders/{folder}/download", s.downloadFolder},

@@ -60,6 +60,9 @@ type Server struct {
 	// Every is the pause between two runs of a mailbox, unless its organization
 	// chose another.
 	Every time.Duration
+	// SearchSpan is how long a search through all mailboxes looks before it shows
+	// what it found; 0 is two seconds.
+	SearchSpan time.Duration
 	// ReplicaPlace is where workers keep a copy of the repository, "" for nowhere.
 	ReplicaPlace string
 
@@ -71,6 +74,7 @@ type Server struct {
 	apiLimits   apiLimits
 	apiRefusals apiLimits // of what is written down
 	refusals    tally
+	searches    chan struct{} // has room for those that may run at a time
 	issuers     issuers
 	policy      string // Content-Security-Policy of pages
 }
@@ -87,7 +91,7 @@ func (s *Server) Handler() http.Handler {
 	s.apiLimits.rate, s.apiLimits.burst = apiRate, apiBurst
 	s.apiRefusals.rate, s.apiRefusals.burst = refusalRate, refusalBurst
 	s.browsers = newBrowsers(s.SessionKey, s.Secure)
-	s.policy = contentPolicy(s.Microsoft)
+	s.policy, s.searches = contentPolicy(s.Microsoft), make(chan struct{}, searchesMost)
 	var err error
 	if s.passkeys, err = newPasskeys(s.PublicURL); err != nil {
 		s.Log.Error("passkeys can't be used", "error", err)

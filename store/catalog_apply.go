@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"unicode/utf8"
 
 	sqlite "modernc.org/sqlite"
 
@@ -260,7 +261,7 @@ func (a *applier) records(ctx context.Context) error {
 			continue
 		}
 		if err := in.add(i.Record.Number, i.Number, i.Record.Meta[:], clean(i.Subject), clean(i.From), clean(i.To), clean(i.InternetMessageID),
-			millis(i.Received), millis(i.Sent), i.Record.Bytes, i.Size, i.HasAttachments, i.Record.HasContent, given(itemSearch(i.Subject, i.From))); err != nil {
+			millis(i.Received), millis(i.Sent), i.Record.Bytes, i.Size, i.HasAttachments, i.Record.HasContent, given(itemSearch(i.Subject, i.From, i.To))); err != nil {
 			return fmt.Errorf("add records: %w", err)
 		}
 	}
@@ -270,17 +271,17 @@ func (a *applier) records(ctx context.Context) error {
 	return nil
 }
 
-// itemSearch is what a search looks into besides subject and sender
-// themselves: their folded forms, if the databases' own lower(), which may know
-// ASCII only, does not do.
-func itemSearch(subject, sender string) string {
-	text := clean(subject + "\n" + sender)
-	for i := range len(text) {
-		if text[i] >= 0x80 {
-			return strings.ToLower(text)
+// itemSearch is what a search looks into besides subject, sender and recipients
+// themselves: the folded forms of those for which the databases' own lower(),
+// which may know ASCII only, does not do.
+func itemSearch(texts ...string) string {
+	var folded []string
+	for _, text := range texts {
+		if strings.ContainsFunc(text, func(r rune) bool { return r >= utf8.RuneSelf }) {
+			folded = append(folded, strings.ToLower(clean(text)))
 		}
 	}
-	return ""
+	return strings.Join(folded, "\n")
 }
 
 // clean makes any text fit for a TEXT column: PostgreSQL takes neither NUL nor

@@ -83,6 +83,12 @@ func TestCatalogQueriesUseIndexes(t *testing.T) {
 		args   []any
 		sorted bool
 	}{piecesSQL(2), []any{"ORG", []byte{1}, []byte{2}}, false}
+	query, args := MailSearch{Words: "ada", From: time.UnixMilli(1), Gone: true}.sql("ORG", "BOX", 6)
+	queries["search of a mailbox"] = struct {
+		sql    string
+		args   []any
+		sorted bool
+	}{query, args, false}
 	for name, q := range queries {
 		plan := explain(t, s, q.sql, q.args...)
 		for _, line := range plan {
@@ -134,6 +140,22 @@ func BenchmarkItems(b *testing.B) {
 		b.Run(name, func(b *testing.B) {
 			for b.Loop() {
 				if items, _, err := s.Items(b.Context(), "ORG", "BOX", 1, q); err != nil || len(items) == 0 {
+					b.Fatal(len(items), err)
+				}
+			}
+		})
+	}
+}
+
+// BenchmarkFindItems searches a mailbox with 100,000 messages for what none has, and
+// for what all have.
+func BenchmarkFindItems(b *testing.B) {
+	s := openCatalog(b)
+	fillCatalog(b, s, "ORG", "BOX", 100_000)
+	for words, want := range map[string]int{"subject nowhere": 0, "subject ada": 6} {
+		b.Run(words, func(b *testing.B) {
+			for b.Loop() {
+				if items, err := s.FindItems(b.Context(), "ORG", "BOX", MailSearch{Words: words}, 6); err != nil || len(items) != want {
 					b.Fatal(len(items), err)
 				}
 			}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"holdfast/backup"
@@ -85,7 +84,7 @@ func (s *Store) Folders(ctx context.Context, org backup.OrgID, mailbox backup.Ma
 // ItemQuery says which items of a snapshot to list.
 type ItemQuery struct {
 	FolderID string // "" for all folders
-	Search   string // part of subject or sender, in any case; "" for all
+	Search   string // words, each of subject, sender or recipients, in any case; "" for all
 	Page     int    // from 1
 	PageSize int    // at most 10000; 0 is 50
 }
@@ -159,20 +158,17 @@ func (q ItemQuery) where(at itemsAt) (string, []any) {
 		args = append(args, at.folder)
 		where += ` AND e.folder = $3`
 	}
-	if term := q.term(); term != "" {
-		args = append(args, "%"+likeEscape.Replace(strings.ToLower(term))+"%")
-		where += fmt.Sprintf(` AND (lower(r.subject) LIKE $%d ESCAPE '\' OR lower(r.sender) LIKE $%[1]d ESCAPE '\' OR r.search LIKE $%[1]d ESCAPE '\')`, len(args))
-	}
-	return where, args
+	words, args := matchWords(searchWords(q.Search), args)
+	return where + words, args
 }
 
-func (q ItemQuery) term() string { return strings.TrimSpace(clean(q.Search)) }
+func (q ItemQuery) searches() bool { return len(searchWords(q.Search)) > 0 }
 
 // countSQL is the statement that counts what Items pages through. Without a
 // search the number stands beside the folder or the snapshot.
 func (q ItemQuery) countSQL(at itemsAt) (string, []any) {
 	switch {
-	case q.term() != "":
+	case q.searches():
 		where, args := q.where(at)
 		return `SELECT count(*) FROM catalog_entries e JOIN catalog_records r ON r.source = e.source AND r.number = e.record` + where, args
 	case at.folder != 0:
@@ -193,7 +189,7 @@ func (q ItemQuery) pageSQL(at itemsAt) (string, []any) {
 	where, args := q.where(at)
 	args = append(args, size, int64(max(q.Page-1, 0))*int64(size))
 	order := fmt.Sprintf(` ORDER BY e.received_at DESC, e.item DESC LIMIT $%d OFFSET $%d`, len(args)-1, len(args))
-	if q.term() != "" {
+	if q.searches() {
 		return `SELECT ` + itemColumns + itemJoins + where + order, args
 	}
 	return `SELECT ` + itemColumns + ` FROM (SELECT e.source AS at_source, e.item AS at_item, e.from_seq AS at_seq FROM catalog_entries e` + where + order + `) p

@@ -73,7 +73,7 @@ func (f Frame) menu() []menuItem {
 	}
 	return []menuItem{
 		{Path: "/dashboard", Name: "Dashboard", Icon: "dashboard", also: []string{"/add-backup", "/setup", "/mailboxes", "/migration"}},
-		{Path: "/browse", Name: "Browse & Restore", Icon: "folder"},
+		{Path: "/browse", Name: "Browse & Restore", Icon: "folder", also: []string{"/search", "/restores", "/exports"}},
 		{Path: "/status", Name: "System Status", Icon: "activity"},
 		{Path: "/activity", Name: "Activity", Icon: "history"},
 		{Path: "/settings", Name: "Account Settings", Icon: "settings", also: []string{"/erasures"}},

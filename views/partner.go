@@ -190,7 +190,7 @@ var activityNames = map[string]string{ //nolint:gosec // names of actions, one o
 	"restore.permission_given": "Gave the restore permission", "restore.permission_returned": "The restore permission was given back",
 	"authorization.start": "Started an authorization", "authorization.abandon": "Gave up an authorization",
 	"mailbox.deactivate": "Deactivated a mailbox", "mailbox.reactivate": "Reactivated a mailbox", "mailbox.back_up_now": "Started a backup",
-	"item.preview": "Looked at a message", "item.download": "Downloaded a message", "folder.download": "Downloaded a folder",
+	"mail.search": "Searched all mailboxes", "item.preview": "Looked at a message", "item.download": "Downloaded a message", "folder.download": "Downloaded a folder",
 	"recovery.recipient": "Changed the offline recovery key",
 	"export.start":       "Started an export", "export.done": "Finished an export", "export.failed": "An export failed", "export.cancel": "Cancelled an export",
 	"export.delete": "Deleted an export", "export.download": "Downloaded an export",

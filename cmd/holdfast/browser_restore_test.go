@@ -21,6 +21,12 @@ func TestBrowserRestores(t *testing.T) {
 	p.press("Back up the selected accounts").says("Dashboard")
 	p.until("the first backup", `[...document.querySelectorAll("tr")].some(r => r.innerText.includes("Front Desk") && r.innerText.includes("Protected"))`)
 
+	p.open("/browse").press("Search all mailboxes").says("Each search is written down").see("search-form")
+	p.fill("#words", "a").fill("#from", "2001-01-01").press("Search").says("More in this mailbox").see("search")
+	p.press("More in this mailbox").says("Search all mailboxes for the same").see("search-mailbox")
+	p.open("/search?q=nowhere+to+be+found&from=soon").says("Enter a day like").see("search-error")
+	p.open("/search?q=nowhere+to+be+found").says("No message matches").see("search-nothing")
+
 	p.open("/browse").press("Front Desk").press("Restore folder").says("Where in the mailbox").see("restore-form")
 	p.fill("#target", "nobody@contosodental.onmicrosoft.com").press("Continue").until("the error", `document.querySelector("#target-error")`).see("restore-form-error")
 	p.fill("#target", "frontdesk@contosodental.onmicrosoft.com")
