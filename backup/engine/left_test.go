@@ -360,3 +360,32 @@ func TestARepairWhoseAnswerIsLost(t *testing.T) {
 		b.isSound(t, map[int64]map[string]string{b.newest(): p.image()})
 	}
 }
+
+// TestPacksOfALostCommitServeLaterOnes loses the catalog and a commit in the middle:
+// nothing names the packs any more that it brought, nor knows them, and later
+// snapshots need them. A repair has those back as they were, without the provider.
+func TestPacksOfALostCommitServeLaterOnes(t *testing.T) {
+	for name, harm := range map[string]func([]byte) []byte{"damaged": harms["truncate"], "gone": nil} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			storage := repo.NewMemory()
+			b, p := openBench(t, openStore(t), storage), newProvider()
+			images := map[int64]map[string]string{}
+			for seq := int64(1); seq <= 4; seq++ {
+				p.add("inbox", fmt.Sprintf("letter %d", seq), randomText(random(t)))
+				b.run(p)
+				images[seq] = p.image()
+			}
+			delete(images, 2)
+			harmThose(t, storage, keysBelow(t, storage, "t/"), "/c/"+string(mailbox)+"/000000000002", harm)
+			if err := b.store.ClearCatalog(t.Context(), org); err != nil {
+				t.Fatal(err)
+			}
+			mended, lost, err := openBench(t, b.store, storage).tryMend(nil)
+			if err != nil || len(lost) > 0 || len(mended.LostSnapshots) != 1 || mended.LostSnapshots[0].Seq != 2 {
+				t.Errorf("Mend = %+v with %q lost, %v; want snapshot 2 named, and nothing else", mended, lost, err)
+			}
+			openBench(t, b.store, storage).isSound(t, images)
+		})
+	}
+}
