@@ -104,12 +104,14 @@ func withoutACopy(t *testing.T, st *store.Store, folder string) {
 // copy; without one it says what the snapshot lost, once, and the next run goes on.
 func TestRepairGetsAMailboxGoing(t *testing.T) {
 	for _, copied := range []bool{true, false} {
-		t.Run(fmt.Sprintf("copied=%t", copied), func(t *testing.T) { getsGoing(t, copied) })
+		t.Run(fmt.Sprintf("copied=%t", copied), func(t *testing.T) {
+			storetest.Each(t, func(t *testing.T, st *store.Store) { getsGoing(t, st, copied) })
+		})
 	}
 }
 
-func getsGoing(t *testing.T, copied bool) {
-	k, run := stuck(t, storetest.Open(t), "m", func(k kept) {
+func getsGoing(t *testing.T, st *store.Store, copied bool) {
+	k, run := stuck(t, st, "m", func(k kept) {
 		if copied {
 			k.copyTo(t)
 		}

@@ -53,7 +53,7 @@ func TestRekeyOnABucketWithObjectLock(t *testing.T) {
 		a.keys.from = 2
 		a.Forget("org", "")
 		a.whole(t, a.keys)
-		outside.Do(func() { err = endLocks(client, c.Bucket, s.Retained) })
+		outside.Do(func() { err = s3test.EndLocks(client, c.Bucket, s.Retained) })
 		if err != nil {
 			t.Fatalf("end the locks: %v", err)
 		}
@@ -81,17 +81,4 @@ func lastLock(client *minio.Client, bucket string, keys []string) (last time.Tim
 		}
 	}
 	return last, nil
-}
-
-// endLocks ends the locks of objects before their time, as who may bypass them does,
-// and waits until they are over.
-func endLocks(client *minio.Client, bucket string, keys []string) error {
-	mode, until := minio.Governance, time.Now().Add(2*time.Second).UTC()
-	for _, key := range keys {
-		if err := client.PutObjectRetention(context.Background(), bucket, key, minio.PutObjectRetentionOptions{Mode: &mode, RetainUntilDate: &until, GovernanceBypass: true}); err != nil {
-			return err
-		}
-	}
-	time.Sleep(time.Until(until))
-	return nil
 }
