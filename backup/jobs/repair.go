@@ -13,10 +13,34 @@ import (
 const ProblemCopyClosed = "The copy of the backup storage could not be opened, so nothing was repaired. The cause is in the log: " +
 	"check that its disk or bucket can be reached, and choose Repair again."
 
+// ProblemCopyNeeded is what people read when a repair can't be gone on with by itself.
+const ProblemCopyNeeded = "A repair from a copy of the backup storage was interrupted, and that copy was named for it alone. " +
+	"Run holdfast repair -from again. To go on without that copy, choose Repair, or run holdfast repair, once more."
+
+// stepCopy says that a repair has a copy that was named for it alone.
+const stepCopy = "copy"
+
+// withCopy sees to it that a repair whose copy was named for it alone is not gone on
+// with by who has no such copy, and would give up what that has.
+func (t *task) withCopy(ctx context.Context) error {
+	given := t.Replica != nil && t.Replica.Once
+	t.once = given || t.u.Step == stepCopy
+	switch {
+	case given:
+		return t.Store.StepUpkeep(ctx, t.u.OrgID, t.u.Kind, stepCopy)
+	case t.once:
+		return &backup.Problem{Kind: backup.ProblemRepository, Text: ProblemCopyNeeded, At: time.Now()}
+	}
+	return nil
+}
+
 // repair puts the objects that are known to be damaged, or not there, back from
 // the copy of the repository, if there is one, and looks at them again. What is
 // left then is mended without.
 func (t *task) repair(ctx context.Context) error {
+	if err := t.withCopy(ctx); err != nil {
+		return err
+	}
 	from, err := t.copyOf(ctx)
 	if err != nil {
 		return err

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"reflect"
 	"testing"
+	"time"
 
 	"holdfast/backup"
 	"holdfast/backup/engine"
@@ -125,6 +126,43 @@ func TestRepairSaysWhatItCantDo(t *testing.T) {
 	_, err := k.Upkeep(ctx, org, backup.UpkeepRepair, nil)
 	if backup.AsProblem(err).Text != engine.ProblemNotACopy {
 		t.Errorf("repair from another repository: %v, want that it is no copy", err)
+	}
+}
+
+// TestARepairFromANamedCopyIsNotGoneOnWithoutIt interrupts a repair whose copy was named
+// for it alone: nobody goes on by itself without the copy, and gives up what it has.
+func TestARepairFromANamedCopyIsNotGoneOnWithoutIt(t *testing.T) {
+	k := keep(t, storetest.Open(t), someLetters(5))
+	org, ctx := k.w.Contoso.ID, t.Context()
+	k.copyTo(t)
+	named := k.Replica
+	named.Once = true
+	key := k.objects(t, "t/"+string(org)+"/d/")[0]
+	k.change(t, key, func(d []byte) []byte { d[len(d)/2] ^= 1; return d })
+	k.do(t, backup.UpkeepData)
+	log := len(k.objects(t, "t/"+string(org)+"/g/"))
+	interrupted, interrupt := context.WithCancel(ctx)
+	open := named.Open
+	named.Open = func(ctx context.Context) (repo.Storage, repo.Storage, error) { interrupt(); return open(ctx) }
+	if _, err := k.Upkeep(interrupted, org, backup.UpkeepRepair, nil); !errors.Is(err, context.Canceled) {
+		t.Fatalf("repair = %v, want it interrupted", err)
+	}
+	named.Open = func(context.Context) (repo.Storage, repo.Storage, error) { return nil, nil, errKilled }
+	k.Replica = nil
+	_, err := k.Upkeep(ctx, org, backup.UpkeepRepair, nil) // by a server
+	if backup.AsProblem(err).Text != jobs.ProblemCopyNeeded || len(k.objects(t, "t/"+string(org)+"/g/")) != log {
+		t.Errorf("repair without the copy = %v, want that it needs it, and nothing taken apart", err)
+	}
+	k.Replica = named
+	if _, err := k.Upkeep(ctx, org, backup.UpkeepRepair, nil); backup.AsProblem(err).Text != jobs.ProblemCopyClosed {
+		t.Errorf("repair from a copy that can't be opened = %v", err)
+	}
+	if due, err := k.Store.DueAgain(ctx, time.Now().Add(48*time.Hour)); err != nil || len(due) > 0 {
+		t.Errorf("%v is tried again by itself, %v; want nothing", due, err)
+	}
+	named.Open = open
+	if u := k.do(t, backup.UpkeepRepair); u.State != backup.UpkeepOK || u.Counted != 1 {
+		t.Errorf("repair from the copy = %+v, want the pack put back", u)
 	}
 }
 

@@ -19,6 +19,9 @@ type Replica struct {
 	Every time.Duration
 	// Open opens the repository's storage and that of the copy.
 	Open func(context.Context) (from, to repo.Storage, err error)
+	// Once says that it was named for one repair: who goes on with that has no copy, or
+	// another.
+	Once bool
 }
 
 // replicate copies what the place lacks. What happened stands in its row; River

@@ -54,6 +54,7 @@ type task struct {
 	found  map[string]bool // what it found damaged, by name
 	failed string          // what people read of the last one, if it could not be done
 	again  time.Duration   // until it goes on, for work that is not planned; 0 if it ended
+	once   bool            // it is not tried again by itself
 }
 
 // finds counts what is damaged, once each, however often the work comes across it.
@@ -144,7 +145,7 @@ func (r *Runner) checkLimit() *rate.Limiter {
 // nextAt says when work that ended is due again, zero for never.
 func (t *task) nextAt(err error) time.Time {
 	switch {
-	case (t.u.Kind == backup.UpkeepRekey || t.u.Kind == backup.UpkeepRepair) && err != nil && !errors.Is(err, backup.ErrNotFound):
+	case (t.u.Kind == backup.UpkeepRekey || t.u.Kind == backup.UpkeepRepair && !t.once) && err != nil && !errors.Is(err, backup.ErrNotFound):
 		return t.u.EndedAt.Add(upkeepAgain)
 	case t.again > 0:
 		return t.u.EndedAt.Add(t.again)

@@ -36,6 +36,9 @@ func repair(ctx context.Context, args []string, getenv func(string) string, stdo
 		return err
 	}
 	defer r.Store.Close()
+	if from != "" {
+		r.Replica.Once = true
+	}
 	return repairAll(ctx, r.Store, r, org, stdout, stderr)
 }
 
