@@ -108,7 +108,7 @@ func (c doomedCatalog) Restate(ctx context.Context, org backup.OrgID, mailbox ba
 // the storage fails. Nobody asks for another repair: the same one is done again, after
 // which everything is whole, and it says what the snapshot lost as if nothing had been.
 func TestARepairThatIsInterruptedIsEndedByItself(t *testing.T) {
-	const step = 23 // all of them take two minutes
+	const step = 23 // all of them take four minutes
 	first := rand.Int64N(step)
 	t.Logf("interrupted at calls %d, %d, %d …", first, first+step, first+2*step)
 	for _, folder := range []string{"m", "c"} {
@@ -212,4 +212,54 @@ func (k kept) goesOn(t *testing.T) bool {
 		t.Fatal(err)
 	}
 	return len(lost)+len(again) == 1 && (len(lost) == 0 || lost[0].Kind == backup.UpkeepRepair) && (len(again) == 0 || again[0].Work == backup.UpkeepRepair)
+}
+
+// headless is a catalog whose process dies where it gives up the newest snapshot of a
+// mailbox: before it, or right after.
+type headless struct {
+	*store.Store
+	after bool
+}
+
+// SetHead implements engine.Catalog.
+func (h headless) SetHead(ctx context.Context, org backup.OrgID, mailbox backup.MailboxID, seq int64) error {
+	if h.after {
+		return errors.Join(h.Store.SetHead(ctx, org, mailbox, seq), errKilled)
+	}
+	return errKilled
+}
+
+// TestTheNewestSnapshotIsNotGivenUpSilently loses the newest snapshot of a mailbox with
+// the catalog, and interrupts the repair that gives it up: the one that goes on names it.
+func TestTheNewestSnapshotIsNotGivenUpSilently(t *testing.T) {
+	for name, after := range map[string]bool{"before": false, "after": true} {
+		t.Run(name, func(t *testing.T) {
+			letters := someLetters(3)
+			k := keep(t, storetest.Open(t), letters)
+			org, ctx := k.w.Contoso.ID, t.Context()
+			letters["later"] = "Subject: Letter later\r\n\r\nlater"
+			if _, err := k.Engine.Backup(ctx, engine.Job{Org: org, Mailbox: k.mailbox.ID, Source: letters}); err != nil {
+				t.Fatal(err)
+			}
+			newest := repo.CommitName(string(org), string(k.mailbox.ID), 2)
+			if err := errors.Join(k.storage.Delete(ctx, newest), k.Store.ClearCatalog(ctx, org)); err != nil {
+				t.Fatal(err)
+			}
+			k.Runner = k.on(t, k.storage)
+			k.do(t, backup.UpkeepRebuild)
+			k.Engine.Catalog = headless{k.Store, after}
+			if _, err := k.Upkeep(ctx, org, backup.UpkeepRepair, nil); !errors.Is(err, errKilled) {
+				t.Fatalf("repair = %v, want it interrupted", err)
+			}
+			k.Engine.Catalog = k.Store
+			u := k.do(t, backup.UpkeepRepair)
+			list, err := k.Store.Damages(ctx, org, 10)
+			if err != nil || u.State != backup.UpkeepDamaged || len(list) != 1 || list[0].Object != newest || !strings.Contains(list[0].How, "it was the newest snapshot of its mailbox and is lost") {
+				t.Errorf("repair = %+v with %+v, %v; want the snapshot named", u, list, err)
+			}
+			if u := k.do(t, backup.UpkeepAll); u.State != backup.UpkeepOK {
+				t.Errorf("a check of everything = %+v, want that it was told once", u)
+			}
+		})
+	}
 }
