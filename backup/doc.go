@@ -42,7 +42,8 @@
 //   - Restore: messages of a snapshot that are put back into a mailbox.
 //   - Restore permission: Microsoft's leave to write into mailboxes; an
 //     administrator gives it for restores, and it is given back after them.
-//   - Upkeep: work on an organization's repository: restore tests and checks.
+//   - Upkeep: work on an organization's repository: restore tests, checks
+//     and collections.
 //   - Damage: something in the repository that is not what was written.
 //   - Rekey: everything of an organization is moved to new keys, and the old ones
 //     are destroyed, after they leaked. Rotation only begins new ones.

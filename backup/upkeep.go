@@ -15,10 +15,11 @@ const (
 	UpkeepRepair       UpkeepKind = "repair"        // damaged objects are put back from the copy of the repository, or mended without, on demand
 	UpkeepRekey        UpkeepKind = "rekey"         // everything is moved to new keys, and the old ones are destroyed, on demand; it takes days
 	UpkeepRebuild      UpkeepKind = "rebuild"       // the catalog is made anew from the repository, on demand
+	UpkeepCollect      UpkeepKind = "collect"       // snapshots expire, and what none needs is deleted; daily, and on demand
 )
 
 // UpkeepKinds lists all of them in the order in which pages show them.
-var UpkeepKinds = []UpkeepKind{UpkeepProveItem, UpkeepProveMailbox, UpkeepStructure, UpkeepData, UpkeepAll, UpkeepRepair, UpkeepRekey, UpkeepRebuild}
+var UpkeepKinds = []UpkeepKind{UpkeepProveItem, UpkeepProveMailbox, UpkeepStructure, UpkeepData, UpkeepCollect, UpkeepAll, UpkeepRepair, UpkeepRekey, UpkeepRebuild}
 
 // UpkeepPlanned are the kinds that are done by themselves, with the time
 // between two of them.
@@ -60,7 +61,7 @@ type Upkeep struct {
 	Bytes     int64     // of them
 	Damaged   int64     // of them
 	Problem   Problem   // why it could not be done
-	// Retained is how many objects a move to new keys left that a lock keeps from being
+	// Retained is how many objects a collection or a move to new keys left that a lock keeps from being
 	// deleted, and RetainedUntil when the last of their locks ends, zero if that is not known.
 	Retained      int64
 	RetainedUntil time.Time

@@ -123,6 +123,7 @@ func (s *Server) routes() []route {
 		{owner, "POST /partner/settings/storage/{id}/check", s.checkNow},
 		{owner, "POST /partner/settings/storage/{id}/repair", s.repairNow},
 		{owner, "POST /partner/settings/storage/{id}/rebuild", s.rebuildNow},
+		{owner, "POST /partner/settings/storage/{id}/collect", s.collectNow},
 		{owner, "POST /partner/settings/storage/{id}/rekey", s.rekeyNow},
 		{owner, "POST /partner/settings/storage", s.saveRecovery},
 		{partner, "GET /partner/support", s.showSupport},

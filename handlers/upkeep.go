@@ -147,6 +147,11 @@ func (s *Server) rebuildNow(w http.ResponseWriter, r *http.Request) error {
 	return s.askUpkeep(w, r, backup.UpkeepRebuild, "The catalog of %s is made anew now. Until it is, its mailboxes show only in part.")
 }
 
+// collectNow lets snapshots of an organization expire and frees what none needs.
+func (s *Server) collectNow(w http.ResponseWriter, r *http.Request) error {
+	return s.askUpkeep(w, r, backup.UpkeepCollect, "The collection of %s starts now. It deletes what was found two days ago or earlier, and looks for what no snapshot needs since.")
+}
+
 // rekeyNow begins new keys for an organization and has everything moved to them, or
 // has that go on now.
 func (s *Server) rekeyNow(w http.ResponseWriter, r *http.Request) error {

@@ -72,6 +72,49 @@ func TestProvenRestoresAndDamageAreShown(t *testing.T) {
 	}
 }
 
+func TestACollectionIsAskedForAndShown(t *testing.T) {
+	p := newPortal(t)
+	p.connect("Contoso Dental", account{name: "Adele", status: backup.StatusProtected})
+	org := p.orgs["Contoso Dental"].ID
+	b, page, ctx := p.as(danaMail), "/partner/settings/storage/"+string(org), t.Context()
+	_, doc := b.get(page)
+	says(t, doc, "Once a day snapshots expire by their retention")
+	for _, want := range []string{"The collection of Contoso Dental starts now.", "That is under way for Contoso Dental already."} {
+		res, _ := b.post(page+"/collect", nil)
+		_, doc := b.follow(res)
+		says(t, doc, want)
+		says(t, doc, "Collection starts as soon as a worker is free")
+	}
+	if res, _ := b.post("/partner/settings/storage/NOBODY/collect", nil); res.StatusCode != http.StatusNotFound {
+		t.Errorf("a collection of nobody = %d, want 404", res.StatusCode)
+	}
+	for _, c := range []struct {
+		u    backup.Upkeep
+		done int64
+		want string
+	}{
+		{done: 3, want: "Collection: 3 of 7 mailboxes"},
+		{u: backup.Upkeep{State: backup.UpkeepOK, Counted: 9}, want: "Space freed just now · nothing to free"},
+		{u: backup.Upkeep{State: backup.UpkeepOK, Counted: 9, Bytes: 2 << 20, Retained: 4}, want: "2.1 MB freed, 4 objects are kept by a lock until it ends"},
+		{u: backup.Upkeep{State: backup.UpkeepFailed, NextAt: time.Now().Add(24 * time.Hour), Problem: backup.Problem{Kind: backup.ProblemRepository, Text: "The bucket is away."}},
+			want: "Collection could not be done. The bucket is away. It is tried again by itself in 23 hours."},
+	} {
+		if err := p.store.StartUpkeep(ctx, org, backup.UpkeepCollect); err != nil {
+			t.Fatal(err)
+		}
+		err := p.store.BeatUpkeep(ctx, org, backup.UpkeepCollect, c.done, 7)
+		if c.u.State != "" {
+			c.u.OrgID, c.u.Kind, c.u.EndedAt = org, backup.UpkeepCollect, time.Now()
+			err = errors.Join(err, p.store.FinishUpkeep(ctx, c.u))
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, doc := b.get(page)
+		says(t, doc, c.want)
+	}
+}
+
 func TestDamagedMessageSaysSinceWhen(t *testing.T) {
 	o := newOffice(t)
 	m := o.backUp(newShelf(t))

@@ -71,10 +71,11 @@ var upkeepNames = map[backup.UpkeepKind]string{
 	backup.UpkeepProveItem: "Restore test of a message", backup.UpkeepProveMailbox: "Restore test of a mailbox",
 	backup.UpkeepStructure: "Check of the structure", backup.UpkeepData: "Check of the data", backup.UpkeepAll: "Check of everything",
 	backup.UpkeepRepair: "Repair", backup.UpkeepRekey: "Move to new keys", backup.UpkeepRebuild: "Rebuild of the catalog",
+	backup.UpkeepCollect: "Collection",
 }
 
 // upkeepOnDemand are the kinds whose failures only those read who may ask for them.
-var upkeepOnDemand = []backup.UpkeepKind{backup.UpkeepRepair, backup.UpkeepRekey, backup.UpkeepRebuild}
+var upkeepOnDemand = []backup.UpkeepKind{backup.UpkeepRepair, backup.UpkeepRekey, backup.UpkeepRebuild, backup.UpkeepCollect}
 
 // failedUpkeep are checks that could not be done, for people to read why. What is
 // done on demand is for whoever asked for it.
@@ -290,6 +291,21 @@ func repaired(u backup.Upkeep) string {
 	return plural(u.Counted, "object", "objects") + " put back or written anew"
 }
 
+// collected says how the last collection ended, "" if there was none.
+func collected(u backup.Upkeep) string {
+	if u.EndedAt.IsZero() || u.State != backup.UpkeepOK {
+		return ""
+	}
+	text := "nothing to free"
+	if u.Bytes > 0 {
+		text = bytesText(u.Bytes) + " freed"
+	}
+	if u.Retained > 0 {
+		text += ", " + plural(u.Retained, "object is", "objects are") + " kept by a lock until it ends"
+	}
+	return text
+}
+
 // rekeys says that the organization moves to new keys, also between two times that
 // somebody works at it.
 func (o OrganizationChecks) rekeys() bool { return o.Upkeep[backup.UpkeepRekey].Open() }
@@ -328,7 +344,7 @@ func upkeepProgress(u backup.Upkeep) string {
 	switch {
 	case u.State == backup.UpkeepWaiting:
 		return upkeepNames[u.Kind] + " starts as soon as a worker is free"
-	case u.Kind == backup.UpkeepRebuild && u.Total > 0:
+	case (u.Kind == backup.UpkeepRebuild || u.Kind == backup.UpkeepCollect) && u.Total > 0:
 		return upkeepNames[u.Kind] + ": " + thousands(u.Done) + " of " + plural(u.Total, "mailbox", "mailboxes")
 	case u.Kind == backup.UpkeepRekey && u.Total > 0:
 		return upkeepNames[u.Kind] + ": " + thousands(u.Done) + " of " + plural(u.Total, "pack", "packs") + " written anew"

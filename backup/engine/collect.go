@@ -15,10 +15,16 @@ import (
 // is missing in the repository, since then a part of the repository is not
 // there.
 func (e *Engine) Collect(ctx context.Context, org backup.OrgID) (repo.Collection, error) {
+	return e.CollectReporting(ctx, org, nil)
+}
+
+// CollectReporting is Collect. It tells report, if that is not nil, of each mailbox
+// whose snapshots it walks through, where it has to.
+func (e *Engine) CollectReporting(ctx context.Context, org backup.OrgID, report func()) (repo.Collection, error) {
 	if err := e.checkHeads(ctx, org); err != nil {
 		return repo.Collection{}, err
 	}
-	c, err := e.Repo.Collect(ctx, string(org), owner{e, org})
+	c, err := e.Repo.Collect(ctx, string(org), owner{e, org, report})
 	if errors.Is(err, repo.ErrCollecting) {
 		return c, fmt.Errorf("%w: %w", backup.ErrConflict, err)
 	}
@@ -34,7 +40,7 @@ func (e *Engine) PlanCollection(ctx context.Context, org backup.OrgID) (repo.Col
 	if err := e.checkHeads(ctx, org); err != nil {
 		return repo.Collection{}, err
 	}
-	c, err := e.Repo.PlanCollection(ctx, string(org), owner{e, org})
+	c, err := e.Repo.PlanCollection(ctx, string(org), owner{e, org, nil})
 	return c, e.problem(ctx, fromRepository(err))
 }
 
@@ -64,7 +70,8 @@ func (e *Engine) Expire(ctx context.Context, org backup.OrgID, mailbox backup.Ma
 // owner is an organization whose part of the repository is collected.
 type owner struct {
 	*Engine
-	org backup.OrgID
+	org    backup.OrgID
+	report func() // of each mailbox; nil for nobody
 }
 
 // Follow implements repo.Owner.
@@ -102,6 +109,9 @@ func (o owner) Forget(ctx context.Context, packs []repo.PackID) error {
 // Live implements repo.Owner. It walks through the trees of the snapshots,
 // through what they share once.
 func (o owner) Live(ctx context.Context, source string, roots []repo.MetaID, live func(repo.PieceID)) error {
+	if o.report != nil {
+		o.report()
+	}
 	w := liveWalk{Engine: o.Engine, org: o.org, mailbox: backup.MailboxID(source), live: live, seen: map[[16]byte]bool{}}
 	w.meta = o.blobs(w.org, w.mailbox)
 	if err := o.addNewest(ctx, source); err != nil {

@@ -37,7 +37,7 @@ type LostItem struct {
 // Interrupted, it is called again, and ends what was begun; what snapshots lost by
 // then is known to Catalog.NoteLost.
 func (e *Engine) Mend(ctx context.Context, org backup.OrgID, damaged []string, from repo.Storage, told func(done, total int) error) (Mended, error) {
-	m := mender{Engine: e, org: org, owner: owner{e, org}, damaged: damaged, from: from, told: told}
+	m := mender{Engine: e, org: org, owner: owner{e, org, nil}, damaged: damaged, from: from, told: told}
 	err := m.do(ctx)
 	return m.result, e.problem(ctx, err)
 }
@@ -47,7 +47,7 @@ func (e *Engine) Mend(ctx context.Context, org backup.OrgID, damaged []string, f
 // be taken from a copy before Mend does without: checks look at what snapshots name,
 // and not into every pack.
 func (e *Engine) Suspects(ctx context.Context, org backup.OrgID) ([]string, error) {
-	m := mender{Engine: e, org: org, owner: owner{e, org}}
+	m := mender{Engine: e, org: org, owner: owner{e, org, nil}}
 	sources, err := e.Repo.Sources(ctx, string(org))
 	if err != nil {
 		return nil, e.problem(ctx, fromRepository(err))

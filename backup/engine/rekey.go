@@ -18,7 +18,7 @@ func (e *Engine) Rekey(ctx context.Context, org backup.OrgID, told func(done, to
 	if err := e.checkHeads(ctx, org); err != nil {
 		return repo.Rekeyed{}, err
 	}
-	done, err := e.Repo.Rekey(ctx, string(org), owner{e, org}, told)
+	done, err := e.Repo.Rekey(ctx, string(org), owner{e, org, nil}, told)
 	if err != nil {
 		return done, e.problem(ctx, fromRepository(fmt.Errorf("move to new keys: %w", err)))
 	}

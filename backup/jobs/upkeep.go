@@ -77,6 +77,7 @@ var works = map[backup.UpkeepKind]func(*task, context.Context) error{
 	backup.UpkeepRepair:       (*task).repair,
 	backup.UpkeepRekey:        (*task).rekey,
 	backup.UpkeepRebuild:      (*task).rebuild,
+	backup.UpkeepCollect:      (*task).collect,
 }
 
 // Upkeep does work of a kind on an organization's repository and keeps how it
@@ -304,7 +305,7 @@ func (r *Runner) upkeepEvents(ctx context.Context, org backup.Organization) ([]b
 		return nil, err
 	}
 	for _, u := range kinds {
-		if u.State == backup.UpkeepFailed && !u.Problem.IsZero() && u.Kind != backup.UpkeepRepair && u.Kind != backup.UpkeepRebuild {
+		if u.State == backup.UpkeepFailed && !u.Problem.IsZero() && u.Kind != backup.UpkeepRepair && u.Kind != backup.UpkeepRebuild && u.Kind != backup.UpkeepCollect {
 			list = append(list, backup.Notification{Kind: backup.NotifyDamage, Key: "failed " + string(u.Kind), Subject: "A check of the backup storage could not be done", Since: u.EndedAt,
 				Path: "/status", Text: u.Problem.Text})
 		}
