@@ -108,7 +108,7 @@ func (c doomedCatalog) Restate(ctx context.Context, org backup.OrgID, mailbox ba
 // the storage fails. Nobody asks for another repair: the same one is done again, after
 // which everything is whole, and it says what the snapshot lost as if nothing had been.
 func TestARepairThatIsInterruptedIsEndedByItself(t *testing.T) {
-	const step = 23 // all of them take four minutes
+	const step = 47 // all of them take four minutes
 	first := rand.Int64N(step)
 	t.Logf("interrupted at calls %d, %d, %d …", first, first+step, first+2*step)
 	for _, folder := range []string{"m", "c"} {
