@@ -79,6 +79,14 @@ func (s *Server) addAccounts(w http.ResponseWriter, r *http.Request) error {
 	return backup.ErrNotFound
 }
 
+// leaveOut has the dashboard speak no more of the accounts that are new now.
+func (s *Server) leaveOut(w http.ResponseWriter, r *http.Request) error {
+	if err := s.Store.LeaveOut(r.Context(), actor(r).Org.ID, actor(r)); err != nil {
+		return err
+	}
+	return s.redirect(w, r, "/dashboard", "They are left out. Choose mailboxes lists them, should you want them later.")
+}
+
 // chosen reads which of the accounts a form selects. One that is not among them
 // is backup.FieldErrors; selected has those that are.
 func chosen(r *http.Request, accounts []backup.Mailbox) (ids []backup.MailboxID, selected map[backup.MailboxID]bool, err error) {

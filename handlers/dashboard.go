@@ -15,6 +15,9 @@ import (
 	"holdfast/views"
 )
 
+// newAccountSpan is how long the dashboard speaks of an account that nobody chose.
+const newAccountSpan = 30 * day
+
 // chartDays is how many days the chart of new data shows.
 const chartDays = 14
 
@@ -34,6 +37,9 @@ func (s *Server) showDashboard(w http.ResponseWriter, r *http.Request) error {
 func (s *Server) dashboardPage(r *http.Request) (views.Dashboard, error) {
 	v, err := s.dashboardView(r)
 	if err != nil {
+		return v, err
+	}
+	if v.NewAccounts, err = s.Store.NewAccounts(context.WithoutCancel(r.Context()), actor(r).Org.ID, v.Now.Add(-newAccountSpan)); err != nil {
 		return v, err
 	}
 	auth, err := s.Store.ActiveAuthorization(r.Context(), actor(r).Org.ID)

@@ -151,6 +151,7 @@ func (s *Server) routes() []route {
 
 		{admin, "GET /accounts", s.showAccounts},
 		{admin, "POST /accounts", s.addAccounts},
+		{admin, "POST /accounts/leave-out", s.leaveOut},
 		{admin, "GET /add-backup", s.showAddBackup},
 		{admin, "GET /add-backup/microsoft365", s.showMicrosoft365},
 		{admin, "POST /add-backup/microsoft365", s.startMicrosoft365},
@@ -221,6 +222,7 @@ func (s *Server) routes() []route {
 		{viewer, "GET /activity/export", s.exportLog(s.ownLog)},
 		{viewer, "GET /settings", s.showSettings},
 		{admin, "POST /settings", s.saveSettings},
+		{admin, "POST /settings/protection", s.saveProtection},
 		{admin, "POST /settings/factor", s.saveRequireFactor},
 		{admin, "POST /settings/acting", s.saveActing},
 		{admin, "POST /settings/acting/{request}/grant", s.grantActing},

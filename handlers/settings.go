@@ -19,6 +19,9 @@ func (s *Server) showSettings(w http.ResponseWriter, r *http.Request) error {
 func (s *Server) settingsPage(w http.ResponseWriter, r *http.Request, status int, name string, fields backup.FieldErrors) error {
 	v := views.Settings{Name: name, Fields: fields, MayChange: actor(r).OrgRole() == backup.RoleAdmin, Now: time.Now()}
 	var err error
+	if v.Protection, err = s.Store.Protection(r.Context(), actor(r).Org.ID); err != nil {
+		return err
+	}
 	if v.Requests, err = s.Store.ActingRequests(r.Context(), actor(r).Org.ID, actingRequestsShown); err != nil {
 		return fmt.Errorf("read requests to act: %w", err)
 	}
@@ -31,6 +34,22 @@ func (s *Server) saveSettings(w http.ResponseWriter, r *http.Request) error {
 	err := s.Store.RenameOrganization(r.Context(), actor(r).Org.ID, name, actor(r))
 	if fields, ok := errors.AsType[backup.FieldErrors](err); ok {
 		return s.settingsPage(w, r, http.StatusUnprocessableEntity, name, fields)
+	}
+	if err != nil {
+		return err
+	}
+	return s.redirect(w, r, "/settings", "Saved.")
+}
+
+// saveProtection sets which new accounts are backed up without anybody choosing them.
+func (s *Server) saveProtection(w http.ResponseWriter, r *http.Request) error {
+	rule := backup.Protection("none") // which is no answer
+	if given := r.PostForm["protection"]; len(given) == 1 {
+		rule = backup.Protection(given[0])
+	}
+	err := s.Store.SaveProtection(r.Context(), actor(r).Org.ID, rule, actor(r))
+	if fields, ok := errors.AsType[backup.FieldErrors](err); ok {
+		return s.settingsPage(w, r, http.StatusUnprocessableEntity, actor(r).Org.Name, fields)
 	}
 	if err != nil {
 		return err

@@ -87,7 +87,7 @@ var organizationRows = []string{
 	`DELETE FROM mailbox_retention WHERE org_id = $1`, `DELETE FROM mailboxes WHERE org_id = $1`, `DELETE FROM permission_checks WHERE org_id = $1`, `DELETE FROM custom_roles WHERE org_id = $1`,
 	`DELETE FROM sub_applications WHERE org_id = $1`, `DELETE FROM authorizations WHERE org_id = $1`, `DELETE FROM connections WHERE org_id = $1`,
 	`DELETE FROM notification_recipients WHERE notification_id IN (SELECT id FROM notifications WHERE org_id = $1)`, `DELETE FROM notifications WHERE org_id = $1`,
-	`DELETE FROM notification_switches WHERE org_id = $1`, `DELETE FROM retention WHERE org_id = $1`, `DELETE FROM schedules WHERE org_id = $1`,
+	`DELETE FROM notification_switches WHERE org_id = $1`, `DELETE FROM retention WHERE org_id = $1`, `DELETE FROM protections WHERE org_id = $1`, `DELETE FROM schedules WHERE org_id = $1`,
 	`UPDATE web_sessions SET acting_id = '' WHERE acting_id IN (SELECT id FROM actings WHERE org_id = $1)`,
 	`DELETE FROM actings WHERE org_id = $1`, `DELETE FROM acting_requests WHERE org_id = $1`,
 	`DELETE FROM identities WHERE provider_id IN (SELECT id FROM sign_in_providers WHERE org_id = $1)`, `DELETE FROM sign_in_providers WHERE org_id = $1`,

@@ -14,9 +14,10 @@ import (
 // provider lists: all of them, by ProviderID, with kind, licence and names.
 // Selection, manual deactivation and counters stay. A mailbox whose licence
 // returned, or whose user was restored, is due at once; one that is not in the
-// list any more is deactivated.
+// list any more is deactivated. New accounts that the organization's Protection
+// covers are chosen for backup.
 func (s *Store) UpsertMailboxes(ctx context.Context, org backup.OrgID, connection backup.ConnectionID, seen []backup.Mailbox) error {
-	return s.inTx(ctx, func(tx *sql.Tx) error {
+	return s.fillAfter(ctx, s.inTx(ctx, func(tx *sql.Tx) error {
 		known, err := collect(ctx, tx, scanMailbox, `SELECT `+mailboxColumns+` FROM mailboxes WHERE org_id = $1 AND connection_id = $2`+s.forUpdate(), org, connection)
 		if err != nil {
 			return fmt.Errorf("read accounts: %w", err)
@@ -40,8 +41,11 @@ func (s *Store) UpsertMailboxes(ctx context.Context, org backup.OrgID, connectio
 				return fmt.Errorf("update account %s: %w", m.ID, err)
 			}
 		}
-		return markGone(ctx, tx, byProvider)
-	})
+		if err := markGone(ctx, tx, byProvider); err != nil {
+			return err
+		}
+		return s.protectNew(ctx, tx, org, connection)
+	}))
 }
 
 func insertMailbox(ctx context.Context, tx *sql.Tx, m backup.Mailbox) error {

@@ -29,6 +29,7 @@ type Dashboard struct {
 	UnderWay    *backup.Authorization // nil if no wizard is
 	MayChange   bool
 	Now         time.Time
+	NewAccounts int // that appeared lately and are not backed up
 }
 
 // DashboardQuery is what the table of mailboxes shows.

@@ -185,7 +185,7 @@ var activityNames = map[string]string{ //nolint:gosec // names of actions, one o
 	"acting.start": "Started acting for the organization", "acting.stop": "Stopped acting for the organization",
 	"connection.revert": "Sent the connection back to the backup administrator", "administrator.show": "Saw the backup administrator's password",
 	"key.rotate": "Began new keys of the repository", "key.rekey": "Began to move to new keys of the repository", "key.destroy": "Destroyed old keys of the repository", "upkeep.ask": "Asked for work on the repository",
-	"connection.save": "Connected a provider", "imap.server": "Changed an IMAP server", "imap.accounts": "Added IMAP accounts", "imap.account": "Changed an IMAP account", "backup.add": "Added a backup",
+	"connection.save": "Connected a provider", "imap.server": "Changed an IMAP server", "imap.accounts": "Added IMAP accounts", "imap.account": "Changed an IMAP account", "backup.add": "Added a backup", "backup.protect": "Protected new accounts by itself", "protection.save": "Changed the automatic protection", "protection.leave_out": "Left new accounts out of the backups",
 	"restore.start": "Started a restore", "restore.cancel": "Cancelled a restore", "restore.retry": "Tried a restore again", "restore.end": "A restore ended",
 	"restore.permission_given": "Gave the restore permission", "restore.permission_returned": "The restore permission was given back",
 	"authorization.start": "Started an authorization", "authorization.abandon": "Gave up an authorization",

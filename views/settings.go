@@ -8,11 +8,23 @@ import (
 
 // Settings is the form of the general settings.
 type Settings struct {
-	Requests  []backup.ActingRequest // to act for the organization, the newest first
-	Now       time.Time
-	Name      string
-	Fields    backup.FieldErrors
-	MayChange bool
+	Requests   []backup.ActingRequest // to act for the organization, the newest first
+	Now        time.Time
+	Name       string
+	Protection backup.Protection
+	Fields     backup.FieldErrors
+	MayChange  bool
+}
+
+// protectionName is a rule of automatic protection in the words of its page.
+func protectionName(p backup.Protection) string {
+	switch p {
+	case backup.ProtectUsers:
+		return "Users with a mailbox"
+	case backup.ProtectAll:
+		return "Users, shared mailboxes, rooms and equipment"
+	}
+	return "None: our admins choose"
 }
 
 // Connection is a connection with what belongs to it.
