@@ -20,6 +20,10 @@ func piecePrefix(id repo.PieceID) int64 {
 	return int64(binary.BigEndian.Uint64(id[:8])) //nolint:gosec // any 64 bits do
 }
 
+// locateFew is how many pieces less than a chunk of them are looked up at once: as
+// many as a message has.
+const locateFew = 8
+
 // Locate implements repo.Index.
 func (s *Store) Locate(ctx context.Context, tenant string, ids []repo.PieceID) (map[repo.PieceID]repo.Location, error) {
 	wanted := make(map[repo.PieceID]bool, len(ids))
@@ -30,7 +34,7 @@ func (s *Store) Locate(ctx context.Context, tenant string, ids []repo.PieceID) (
 	for len(ids) > 0 {
 		n := min(len(ids), catalogChunk)
 		if n < catalogChunk {
-			n = 1 // one statement is kept ready for single pieces, one for full chunks
+			n = min(n, locateFew) // few statements are kept ready, and one for full chunks
 		}
 		args := []any{tenant}
 		for _, id := range ids[:n] {
@@ -48,14 +52,16 @@ func (s *Store) Locate(ctx context.Context, tenant string, ids []repo.PieceID) (
 	return found, nil
 }
 
-// locateSQL is the statement that looks for n pieces.
+// locateSQL is the statement that looks for n pieces. Of a piece that is in several
+// packs the newest comes last, which is the one that counts: what a repair or a move
+// to new keys wrote anew.
 func locateSQL(n int) string {
 	return `
 		SELECT x.piece_id, p.pack_id, p.kind, p.epoch, x.blob, b.type, b.at_byte, b.bytes, x.at_byte, x.bytes
 		FROM catalog_pieces x
 		JOIN catalog_packs p ON p.number = x.pack
 		JOIN catalog_blobs b ON b.pack = x.pack AND b.blob = x.blob
-		WHERE p.org_id = $1 AND x.prefix IN (` + placeholders(2, n) + `)`
+		WHERE p.org_id = $1 AND x.prefix IN (` + placeholders(2, n) + `) ORDER BY x.prefix, x.pack`
 }
 
 // EachPiece implements repo.Lister.

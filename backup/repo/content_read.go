@@ -15,15 +15,50 @@ func (r *Repository) ReadContent(ctx context.Context, tenant, source string, c C
 	if err := c.check(); err != nil {
 		return err
 	}
+	err := r.readContent(ctx, tenant, source, c, byWhole, out)
+	if errors.Is(err, ErrDamaged) {
+		if named := r.readContent(ctx, tenant, source, c, byPiece, io.Discard); errors.Is(named, ErrDamaged) {
+			return named
+		}
+	}
+	return err
+}
+
+// compared says what is compared with its hash when content is read.
+type compared int
+
+const (
+	byPiece compared = iota // each piece, so that an error names the one that is wrong
+	byWhole                 // the content, which is all that its reader needs
+)
+
+// comparing is how content is read: what is compared, and where the index said that
+// its pieces are.
+type comparing struct {
+	compared
+	said map[PieceID]Location
+}
+
+// locatedMost is how many pieces of content are looked up at once; hardly any has more.
+const locatedMost = 256
+
+func (r *Repository) readContent(ctx context.Context, tenant, source string, c Content, what compared, out io.Writer) error {
+	var ids []PieceID
+	c.Pieces(func(id PieceID) { ids = append(ids, id) })
+	said, err := r.index.Locate(ctx, tenant, ids[:min(len(ids), locatedMost)])
+	if err != nil {
+		return fmt.Errorf("look pieces up: %w", err)
+	}
+	by := comparing{what, said}
 	sum := sha256.New()
 	counted := &counter{out: io.MultiWriter(out, sum)}
-	skeleton := &pieceReader{ctx: ctx, r: r, tenant: tenant, source: source, ids: c.Skeleton}
+	skeleton := &pieceReader{ctx: ctx, r: r, tenant: tenant, source: source, by: by, ids: c.Skeleton}
 	parts := c.Parts
 	if len(parts) == 0 && c.Size > 0 {
 		parts = []Part{{Kind: PartLiteral, Length: c.Size}}
 	}
 	for _, p := range parts {
-		if err := r.readPart(ctx, tenant, p, skeleton, counted); err != nil {
+		if err := r.readPart(ctx, tenant, p, by, skeleton, counted); err != nil {
 			return err
 		}
 		if counted.n > c.Size {
@@ -47,13 +82,13 @@ func (c *counter) Write(p []byte) (int, error) {
 	return n, err
 }
 
-func (r *Repository) readPart(ctx context.Context, tenant string, p Part, skeleton *pieceReader, out io.Writer) error {
+func (r *Repository) readPart(ctx context.Context, tenant string, p Part, by comparing, skeleton *pieceReader, out io.Writer) error {
 	if p.Kind != PartShared {
 		return copyPart(p, skeleton, out)
 	}
 	left := p.Length
 	for _, s := range p.Shared {
-		data, err := r.readShared(ctx, tenant, s)
+		data, err := r.readShared(ctx, tenant, s, by)
 		if err != nil {
 			return err
 		}
@@ -122,6 +157,7 @@ type pieceReader struct {
 	ctx            context.Context
 	r              *Repository
 	tenant, source string
+	by             comparing
 	ids            []PieceID
 	data           []byte
 }
@@ -133,7 +169,7 @@ func (p *pieceReader) Read(b []byte) (int, error) {
 			return 0, io.EOF
 		}
 		var err error
-		if p.data, err = p.r.readPiece(p.ctx, p.tenant, p.source, p.ids[0]); err != nil {
+		if p.data, err = p.r.readPiece(p.ctx, p.tenant, p.source, p.ids[0], p.by); err != nil {
 			return 0, fmt.Errorf("piece %s: %w", p.ids[0], err)
 		}
 		p.ids = p.ids[1:]

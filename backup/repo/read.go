@@ -20,12 +20,15 @@ func (r *Repository) locate(ctx context.Context, tenant string, id PieceID) (Loc
 	return at, nil
 }
 
-// locating reads an object where the index says it is. If its pack was deleted
-// since, it is elsewhere by now, and the index knows.
-func (r *Repository) locating(ctx context.Context, tenant string, id PieceID, read func(Location) ([]byte, error)) ([]byte, error) {
-	at, err := r.locate(ctx, tenant, id)
-	if err != nil {
-		return nil, err
+// locating reads an object where the index says it is, or said before. If its pack
+// was deleted since, it is elsewhere by now, and the index knows.
+func (r *Repository) locating(ctx context.Context, tenant string, id PieceID, said map[PieceID]Location, read func(Location) ([]byte, error)) ([]byte, error) {
+	at, ok := said[id]
+	if !ok {
+		var err error
+		if at, err = r.locate(ctx, tenant, id); err != nil {
+			return nil, err
+		}
 	}
 	data, err := read(at)
 	if !errors.Is(err, ErrNotExist) {
@@ -95,18 +98,18 @@ func slice(tenant string, at Location, data []byte) ([]byte, error) {
 	return data[at.Start : at.Start+at.Size : at.Start+at.Size], nil
 }
 
-// readPiece reads a piece of a source and checks that it is the one.
-func (r *Repository) readPiece(ctx context.Context, tenant, source string, id PieceID) ([]byte, error) {
-	return r.locating(ctx, tenant, id, func(at Location) ([]byte, error) { return r.readPieceAt(ctx, tenant, source, id, at) })
+// readPiece reads a piece of a source and, by piece, checks that it is the one.
+func (r *Repository) readPiece(ctx context.Context, tenant, source string, id PieceID, by comparing) ([]byte, error) {
+	return r.locating(ctx, tenant, id, by.said, func(at Location) ([]byte, error) { return r.readPieceAt(ctx, tenant, source, id, by.compared, at) })
 }
 
-func (r *Repository) readPieceAt(ctx context.Context, tenant, source string, id PieceID, at Location) ([]byte, error) {
+func (r *Repository) readPieceAt(ctx context.Context, tenant, source string, id PieceID, by compared, at Location) ([]byte, error) {
 	data, err := r.cachedBlob(ctx, tenant, source, at)
 	if err != nil {
 		return nil, err
 	}
-	if data, err = slice(tenant, at, data); err != nil {
-		return nil, err
+	if data, err = slice(tenant, at, data); err != nil || by == byWhole {
+		return data, err
 	}
 	s, err := r.keys.secrets(ctx, tenant)
 	if err != nil {
@@ -118,18 +121,18 @@ func (r *Repository) readPieceAt(ctx context.Context, tenant, source string, id 
 	return data, nil
 }
 
-// readShared reads a shared piece with the key from its recipe and checks that
-// it is the one.
-func (r *Repository) readShared(ctx context.Context, tenant string, p SharedPiece) ([]byte, error) {
-	return r.locating(ctx, tenant, p.ID, func(at Location) ([]byte, error) { return r.openShared(ctx, tenant, p, at) })
+// readShared reads a shared piece with the key from its recipe and, by piece,
+// checks that it is the one.
+func (r *Repository) readShared(ctx context.Context, tenant string, p SharedPiece, by comparing) ([]byte, error) {
+	return r.locating(ctx, tenant, p.ID, by.said, func(at Location) ([]byte, error) { return r.openShared(ctx, tenant, p, by.compared, at) })
 }
 
-func (r *Repository) openShared(ctx context.Context, tenant string, p SharedPiece, at Location) ([]byte, error) {
+func (r *Repository) openShared(ctx context.Context, tenant string, p SharedPiece, by compared, at Location) ([]byte, error) {
 	sealed, err := r.readInner(ctx, tenant, at)
 	if err != nil {
 		return nil, err
 	}
-	return r.unsealShared(ctx, room{}, tenant, p, at, sealed)
+	return r.unsealShared(ctx, room{}, tenant, p, by, at, sealed)
 }
 
 // readInner reads a shared piece as it is sealed under its own key.
@@ -158,9 +161,9 @@ func (r *Repository) inner(ctx context.Context, dst []byte, tenant string, at Lo
 	return data, nil
 }
 
-// unsealShared opens a sealed shared piece and checks that it is the one, in
-// given memory.
-func (r *Repository) unsealShared(ctx context.Context, in room, tenant string, p SharedPiece, at Location, sealed []byte) ([]byte, error) {
+// unsealShared opens a sealed shared piece in given memory and, by piece, checks
+// that it is the one.
+func (r *Repository) unsealShared(ctx context.Context, in room, tenant string, p SharedPiece, by compared, at Location, sealed []byte) ([]byte, error) {
 	key := packKey(tenant, at.Kind, at.Pack)
 	if len(sealed) < nonceSize+gcmOverhead || len(p.Key) != keySize {
 		return nil, damaged(key, fmt.Sprintf("blob %d is no shared piece", at.Blob))
@@ -172,6 +175,9 @@ func (r *Repository) unsealShared(ctx context.Context, in room, tenant string, p
 	data, err := r.expandTo(in.data, payload)
 	if err != nil {
 		return nil, damaged(key, fmt.Sprintf("blob %d does not decompress", at.Blob))
+	}
+	if by == byWhole {
+		return data, nil
 	}
 	s, err := r.keys.secrets(ctx, tenant)
 	if err != nil {
@@ -185,7 +191,7 @@ func (r *Repository) unsealShared(ctx context.Context, in room, tenant string, p
 
 // ReadMeta reads a metadata blob of a source that was put with kind.
 func (r *Repository) ReadMeta(ctx context.Context, tenant, source string, kind byte, id MetaID) ([]byte, error) {
-	return r.locating(ctx, tenant, PieceID(id), func(at Location) ([]byte, error) { return r.readMetaAt(ctx, tenant, source, kind, id, at) })
+	return r.locating(ctx, tenant, PieceID(id), nil, func(at Location) ([]byte, error) { return r.readMetaAt(ctx, tenant, source, kind, id, at) })
 }
 
 // ReadMetas reads metadata blobs of a kind in the order of ids, looking all of

@@ -66,10 +66,11 @@ func (s *splitter) release() {
 	splitters.Put(s)
 }
 
+const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+
 // decoding has what each character of the standard alphabet gives at each of the
 // four places of a quantum; what is not of the alphabet gives badCharacter.
 var decoding = func() (t [4][256]uint32) {
-	const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 	for place := range t {
 		for c := range t[place] {
 			t[place][c] = badCharacter
@@ -310,15 +311,36 @@ func (s *splitter) close() error {
 // encodeLines appends decoded bytes as lines of a run again; the last one may
 // be shorter.
 func encodeLines(dst, decoded []byte, width int, crlf bool) []byte {
-	per := width / 4 * 3
-	for len(decoded) > 0 {
-		n := min(per, len(decoded))
-		dst = base64.StdEncoding.AppendEncode(dst, decoded[:n])
-		if crlf {
-			dst = append(dst, '\r')
-		}
-		dst = append(dst, '\n')
-		decoded = decoded[n:]
+	per, end := width/4*3, "\n"
+	if crlf {
+		end = "\r\n"
+	}
+	dst = slices.Grow(dst, (len(decoded)/per+1)*(width+len(end)))
+	for ; len(decoded) >= per; decoded = decoded[per:] {
+		at := len(dst)
+		dst = dst[:at+width]
+		encodeLine(dst[at:], decoded[:per])
+		dst = append(dst, end...)
+	}
+	if len(decoded) > 0 {
+		dst = append(base64.StdEncoding.AppendEncode(dst, decoded), end...)
 	}
 	return dst
+}
+
+// pairs has the two characters of the standard alphabet that 12 bits are, the first
+// one in the lower byte.
+var pairs = func() (t [1 << 12]uint16) {
+	for v := range t {
+		t[v] = uint16(alphabet[v>>6]) | uint16(alphabet[v&63])<<8
+	}
+	return t
+}()
+
+// encodeLine encodes bytes whose number is a multiple of three.
+func encodeLine(dst, src []byte) {
+	for ; len(src) >= 3; src, dst = src[3:], dst[4:] {
+		v := uint(src[0])<<16 | uint(src[1])<<8 | uint(src[2])
+		binary.LittleEndian.PutUint32(dst, uint32(pairs[v>>12])|uint32(pairs[v&0xfff])<<16)
+	}
 }

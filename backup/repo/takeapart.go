@@ -208,6 +208,6 @@ func (s *salvage) openSharedAs(ctx context.Context, id PieceID, at Location, sea
 		return footerPiece{}, damaged(id.String(), "it can't be decompressed")
 	}
 	at.Size = uint32(len(plain)) //nolint:gosec // at most maxOpened
-	_, err = s.unsealShared(ctx, room{}, s.tenant, SharedPiece{ID: id, Key: key}, at, sealed)
+	_, err = s.unsealShared(ctx, room{}, s.tenant, SharedPiece{ID: id, Key: key}, byPiece, at, sealed)
 	return footerPiece{ID: id, Size: at.Size}, err
 }

@@ -166,7 +166,7 @@ func (v *verification) shared(ctx context.Context, b footerBlob, at Location, in
 	if len(sealed) >= nonceSize {
 		in.payload = sealed[nonceSize:nonceSize]
 	}
-	if _, err := v.unsealShared(ctx, in, v.tenant, SharedPiece{ID: id, Key: pieceKey}, at, sealed); err != nil {
+	if _, err := v.unsealShared(ctx, in, v.tenant, SharedPiece{ID: id, Key: pieceKey}, byPiece, at, sealed); err != nil {
 		return err
 	}
 	v.proof.Whole(id)
