@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"sync"
 	"testing"
 	"time"
 
@@ -206,7 +207,7 @@ func TestRebuildGoesOnWhereItWasInterrupted(t *testing.T) {
 			t.Fatal(err)
 		}
 		killed, kill := context.WithCancel(ctx)
-		k.Engine.Catalog = &dying{st, kill}
+		k.Engine.Catalog = &dying{Store: st, kill: kill}
 		if _, err := k.Upkeep(killed, org, backup.UpkeepRebuild, nil); !errors.Is(err, context.Canceled) {
 			t.Fatalf("interrupted rebuild: %v", err)
 		}
@@ -240,9 +241,12 @@ func TestRebuildGoesOnWhereItWasInterrupted(t *testing.T) {
 type dying struct {
 	*store.Store
 	kill func()
+	one  sync.Mutex // commits of other mailboxes arrive at the same time
 }
 
 func (d *dying) ApplyCommit(ctx context.Context, org backup.OrgID, mailbox backup.MailboxID, delta engine.Delta) error {
+	d.one.Lock()
+	defer d.one.Unlock()
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
