@@ -33,6 +33,16 @@ func (s *Store) record(ctx context.Context, tx *sql.Tx, by backup.Actor, org bac
 	return s.append(ctx, tx, entryOf(by, org, kind, subject, detail))
 }
 
+// appendFor appends an entry of an organization that nobody who is signed in made: it
+// finds the partner.
+func (s *Store) appendFor(ctx context.Context, tx *sql.Tx, e backup.Entry) error {
+	var err error
+	if e.PartnerID, err = one(ctx, tx, scanValue[backup.PartnerID], `SELECT partner_id FROM organizations WHERE id = $1`, e.OrgID); err != nil {
+		return fmt.Errorf("read organization %s: %w", e.OrgID, err)
+	}
+	return s.append(ctx, tx, e)
+}
+
 // entryOf fills an entry with who acts, from where and for whom.
 func entryOf(by backup.Actor, org backup.OrgID, kind, subject, detail string) backup.Entry {
 	e := backup.Entry{PartnerID: by.Partner.ID, OrgID: org, PersonID: by.Person.ID, Kind: kind, Subject: subject, Detail: detail, Address: by.Address}

@@ -238,12 +238,8 @@ func (s *Store) CompleteAuthorization(ctx context.Context, a *backup.Authorizati
 		if err := s.saveAuthorization(ctx, tx, &next, jobs...); err != nil {
 			return err
 		}
-		partner, err := one(ctx, tx, scanValue[backup.PartnerID], `SELECT partner_id FROM organizations WHERE id = $1`, a.OrgID)
-		if err != nil {
-			return fmt.Errorf("read organization %s: %w", a.OrgID, err)
-		}
 		*a = next
-		return s.append(ctx, tx, backup.Entry{PartnerID: partner, OrgID: a.OrgID, PersonID: a.StartedBy, Person: a.MovedBy,
+		return s.appendFor(ctx, tx, backup.Entry{OrgID: a.OrgID, PersonID: a.StartedBy, Person: a.MovedBy,
 			Kind: "authorization.done", Subject: a.TenantDomain, Detail: string(a.Purpose) + " " + string(a.Method)})
 	})
 }

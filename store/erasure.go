@@ -240,11 +240,7 @@ func erasurePlace(e backup.Erasure) []byte {
 
 // recordErasure notes what Holdfast itself did.
 func (s *Store) recordErasure(ctx context.Context, tx *sql.Tx, e backup.Erasure, kind, detail string) error {
-	partner, err := one(ctx, tx, scanValue[backup.PartnerID], `SELECT partner_id FROM organizations WHERE id = $1`, e.OrgID)
-	if err != nil {
-		return fmt.Errorf("read organization: %w", err)
-	}
-	return s.append(ctx, tx, backup.Entry{PartnerID: partner, OrgID: e.OrgID, Kind: kind, Subject: e.Address, Detail: detail})
+	return s.appendFor(ctx, tx, backup.Entry{OrgID: e.OrgID, Kind: kind, Subject: e.Address, Detail: detail})
 }
 
 // CertificateSeal returns the seal of an erasure's certificate, which only this

@@ -174,15 +174,11 @@ func (s *Store) FinishExport(ctx context.Context, e backup.Export) error {
 			e.MissingItems, e.ReadBytes, e.SizeBytes, e.OrgID, e.ID, e.Attempt); err != nil {
 			return err
 		}
-		partner, err := one(ctx, tx, scanValue[backup.PartnerID], `SELECT partner_id FROM organizations WHERE id = $1`, e.OrgID)
-		if err != nil {
-			return fmt.Errorf("read organization: %w", err)
-		}
 		kind, detail := "export.done", fmt.Sprintf("%d messages, %d missing", e.ItemsDone-e.MissingItems, e.MissingItems)
 		if e.State == backup.ExportFailed {
 			kind, detail = "export.failed", e.Problem.Text
 		}
-		return s.append(ctx, tx, backup.Entry{PartnerID: partner, OrgID: e.OrgID, Kind: kind, Subject: e.Name, Detail: detail})
+		return s.appendFor(ctx, tx, backup.Entry{OrgID: e.OrgID, Kind: kind, Subject: e.Name, Detail: detail})
 	})
 }
 

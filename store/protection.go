@@ -115,15 +115,11 @@ func (s *Store) protectNew(ctx context.Context, tx *sql.Tx, org backup.OrgID, co
 	if _, _, err := s.selectMailboxes(ctx, tx, org, connection, ids); err != nil {
 		return err
 	}
-	partner, err := one(ctx, tx, scanValue[backup.PartnerID], `SELECT partner_id FROM organizations WHERE id = $1`, org)
-	if err != nil {
-		return fmt.Errorf("read organization %s: %w", org, err)
-	}
 	const named = 20
 	more := ""
 	if len(addresses) > named {
 		more = fmt.Sprintf(" and %d more", len(addresses)-named)
 	}
-	return s.append(ctx, tx, backup.Entry{PartnerID: partner, OrgID: org, Person: "Holdfast", Kind: "backup.protect",
+	return s.appendFor(ctx, tx, backup.Entry{OrgID: org, Person: "Holdfast", Kind: "backup.protect",
 		Subject: strings.Join(addresses[:min(len(addresses), named)], ", ") + more, Detail: "new accounts; automatic protection covers " + rule.String()})
 }

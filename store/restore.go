@@ -216,15 +216,11 @@ func (s *Store) FinishRestore(ctx context.Context, r backup.Restore, jobs ...bac
 				return err
 			}
 		}
-		partner, err := one(ctx, tx, scanValue[backup.PartnerID], `SELECT partner_id FROM organizations WHERE id = $1`, r.OrgID)
-		if err != nil {
-			return fmt.Errorf("read organization %s: %w", r.OrgID, err)
-		}
 		address, err := one(ctx, tx, scanValue[string], `SELECT address FROM mailboxes WHERE org_id = $1 AND id = $2`, r.OrgID, r.MailboxID)
 		if err != nil {
 			return fmt.Errorf("read mailbox %s: %w", r.MailboxID, err)
 		}
-		return s.append(ctx, tx, backup.Entry{PartnerID: partner, OrgID: r.OrgID, Person: "Holdfast", Kind: "restore.end",
+		return s.appendFor(ctx, tx, backup.Entry{OrgID: r.OrgID, Person: "Holdfast", Kind: "restore.end",
 			Subject: restoreSubject(r, address), Detail: restoreOutcome(r)})
 	})
 }

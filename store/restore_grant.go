@@ -109,15 +109,11 @@ func (s *Store) ReturnRestoreGrant(ctx context.Context, g backup.RestoreGrant) e
 }
 
 func (s *Store) recordGrant(ctx context.Context, tx *sql.Tx, g backup.RestoreGrant, person backup.PersonID, name, kind, detail string) error {
-	partner, err := one(ctx, tx, scanValue[backup.PartnerID], `SELECT partner_id FROM organizations WHERE id = $1`, g.OrgID)
-	if err != nil {
-		return fmt.Errorf("read organization %s: %w", g.OrgID, err)
-	}
 	domain, err := one(ctx, tx, scanValue[string], `SELECT tenant_domain FROM connections WHERE org_id = $1 AND id = $2`, g.OrgID, g.ConnectionID)
 	if err != nil {
 		return fmt.Errorf("read connection %s: %w", g.ConnectionID, err)
 	}
-	return s.append(ctx, tx, backup.Entry{PartnerID: partner, OrgID: g.OrgID, PersonID: person, Person: name, Kind: kind, Subject: domain, Detail: detail})
+	return s.appendFor(ctx, tx, backup.Entry{OrgID: g.OrgID, PersonID: person, Person: name, Kind: kind, Subject: domain, Detail: detail})
 }
 
 // EraseRestoreTokens forgets the administrator's tokens of restore permissions

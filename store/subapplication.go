@@ -91,12 +91,8 @@ func (s *Store) SetSubApplicationProblem(ctx context.Context, org backup.OrgID, 
 // its certificate by itself.
 func (s *Store) RecordCertificate(ctx context.Context, app backup.SubApplication) error {
 	return s.inTx(ctx, func(tx *sql.Tx) error {
-		partner, err := one(ctx, tx, scanValue[backup.PartnerID], `SELECT partner_id FROM organizations WHERE id = $1`, app.OrgID)
-		if err != nil {
-			return fmt.Errorf("read organization %s: %w", app.OrgID, err)
-		}
 		print, _ := app.Thumbprints()
-		return s.append(ctx, tx, backup.Entry{PartnerID: partner, OrgID: app.OrgID, Person: "Holdfast",
+		return s.appendFor(ctx, tx, backup.Entry{OrgID: app.OrgID, Person: "Holdfast",
 			Kind: "certificate.change", Subject: app.DisplayName, Detail: "new certificate " + print + ", ends " + app.NotAfter.UTC().Format(time.DateOnly)})
 	})
 }
